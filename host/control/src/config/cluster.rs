@@ -1,0 +1,157 @@
+//! Clusters, their policies and their endpoints.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+};
+
+use sluicegate_core::EndpointSpec;
+
+use super::{
+    Cluster, ClusterSettings, PolicySource, PolicySpec,
+    errors::known_names,
+    read::{MAX_LONG_MS, address, millis},
+    tree::Node,
+};
+
+// Every cluster has an instance of its policy in each worker, with memory of its own.
+const MAX_CLUSTERS: usize = 1000;
+// What policies that scan all endpoints are measured with.
+const MAX_ENDPOINTS: usize = 10_000;
+// Labels are copied into each policy's memory.
+const MAX_LABELS: usize = 32;
+// Names stand in every log line and metric.
+const MAX_NAME: usize = 100;
+// More attempts than that turn one failing request into a flood.
+const MAX_ATTEMPTS: u32 = 10;
+// As many ports as a client has for one server.
+const MAX_IDLE: u32 = 65_535;
+
+const TABLE: &str = "a table: write [cluster.NAME]";
+
+/// The names of all clusters, good or bad, for the routes.
+pub(super) fn names<'a>(node: &Node<'a>) -> Vec<&'a str> {
+    if !node.is_table() {
+        return Vec::new();
+    }
+    node.entries(usize::MAX, TABLE).unwrap_or_default().into_iter().map(|(name, _)| name).collect()
+}
+
+/// All clusters.
+pub(super) fn clusters(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<BTreeMap<Arc<str>, Cluster>> {
+    let entries = node.entries(MAX_CLUSTERS, TABLE)?;
+    let clusters = entries.iter().filter_map(|(name, node)| {
+        if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) {
+            node.error::<()>(format_args!(
+                "the name must have 1 to {MAX_NAME} bytes, none of them a control character"
+            ));
+        }
+        Some((Arc::from(*name), cluster(node, dir, builtins)?))
+    });
+    Some(clusters.collect())
+}
+
+fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
+    const KEYS: &[&str] = &[
+        "policy",
+        "endpoints",
+        "connect_timeout_ms",
+        "response_timeout_ms",
+        "max_attempts",
+        "max_idle_connections",
+        "idle_timeout_ms",
+    ];
+    let table = node.table(KEYS, TABLE)?;
+    let default = ClusterSettings::default();
+    let time = |key, default| table.or(key, default, |node| millis(node, 1..=MAX_LONG_MS));
+    let settings = ClusterSettings {
+        connect_timeout: time("connect_timeout_ms", default.connect_timeout),
+        response_timeout: time("response_timeout_ms", default.response_timeout),
+        max_attempts: table.or("max_attempts", default.max_attempts, |node| node.integer(1..=MAX_ATTEMPTS)),
+        max_idle_connections: table.or("max_idle_connections", default.max_idle_connections, |node| {
+            node.integer(0..=MAX_IDLE).map(|count| count as usize)
+        }),
+        idle_timeout: time("idle_timeout_ms", default.idle_timeout),
+    };
+    let policy = table.or("policy", PolicySpec::default(), |node| policy(node, dir, builtins));
+    let help = "list addresses, such as [\"127.0.0.1:9001\"]; the list may be empty";
+    let endpoints = table.required("endpoints", help, endpoints)?;
+    Some(Cluster { policy, endpoints, settings })
+}
+
+fn policy(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<PolicySpec> {
+    const SHOULD: &str = "the name of a built-in policy or { file = \"...\" }";
+    if node.is_string() {
+        return Some(PolicySpec { source: builtin(node, builtins)?, ..PolicySpec::default() });
+    }
+    let table = node.table(&["name", "file", "config"], SHOULD)?;
+    let config = table.or("config", serde_json::json!({}), |node| match node.json()? {
+        config @ serde_json::Value::Object(_) => Some(config),
+        _ => node.mismatch("a table"),
+    });
+    let source = match (table.get("name"), table.get("file")) {
+        (Some(name), None) => builtin(&name, builtins),
+        (None, Some(file)) => Some(PolicySource::File(dir.join(file.text("the path of a wasm file")?))),
+        (Some(_), Some(_)) => table.node.error("must have a name (a built-in policy) or a file, not both"),
+        (None, None) => table.node.error("must have a name (a built-in policy) or a file (a wasm file)"),
+    };
+    Some(PolicySpec { source: source?, config })
+}
+
+fn builtin(node: &Node<'_>, builtins: &[&str]) -> Option<PolicySource> {
+    let name = node.text("the name of a built-in policy")?;
+    if builtins.contains(&name) {
+        return Some(PolicySource::Builtin(name.into()));
+    }
+    if name.contains('/') || [".wasm", ".wat", ".cwasm"].iter().any(|end| name.ends_with(end)) {
+        return node
+            .error(format_args!("no built-in policy is called {name:?}; write {{ file = {name:?} }} for a file"));
+    }
+    let known = known_names(name, "built-in policies", builtins.iter().copied());
+    node.error(format_args!("no built-in policy is called {name:?}{known}"))
+}
+
+fn endpoints(node: &Node<'_>) -> Option<Vec<EndpointSpec>> {
+    let nodes = node.array(MAX_ENDPOINTS, "a list of endpoints, such as [\"127.0.0.1:9001\"]")?;
+    let mut seen = HashMap::new();
+    let endpoints = nodes.iter().filter_map(|node| {
+        let endpoint = endpoint(node)?;
+        match seen.insert(endpoint.address, node.key().to_owned()) {
+            Some(first) => {
+                let address = endpoint.address;
+                node.error(format_args!(
+                    "has the same address as {first}, {address}: to get more requests, raise its weight"
+                ))
+            }
+            None => Some(endpoint),
+        }
+    });
+    Some(endpoints.collect())
+}
+
+fn endpoint(node: &Node<'_>) -> Option<EndpointSpec> {
+    if node.is_string() {
+        return endpoint_address(node).map(EndpointSpec::new);
+    }
+    let table = node
+        .table(&["address", "weight", "zone", "labels"], "an address, or a table { address = \"...\", weight = 2 }")?;
+    let address = table.required("address", "give it an IP address and a port", endpoint_address);
+    let weight = table.or("weight", 1, |node| node.integer(1..=65_535));
+    let zone = table.or("zone", "".into(), |node| node.text("the name of a zone").map(Arc::from));
+    let labels = table.or("labels", BTreeMap::new(), |node| {
+        let entries = node.entries(MAX_LABELS, "a table of strings")?;
+        let labels =
+            entries.iter().filter_map(|(name, node)| Some(((*name).to_owned(), node.text("a string")?.to_owned())));
+        Some(labels.collect())
+    });
+    Some(EndpointSpec { address: address?, weight, zone, labels })
+}
+
+fn endpoint_address(node: &Node<'_>) -> Option<SocketAddr> {
+    match address(node)? {
+        address if address.port() == 0 => node.error("must have a port other than 0"),
+        address => Some(address),
+    }
+}

@@ -1,0 +1,64 @@
+//! What changed between two configurations.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::Config;
+
+/// How a cluster changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterChange {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// Some of it is different.
+    Changed {
+        /// Who can be picked.
+        endpoints: bool,
+        /// Who picks, or what the policy is told.
+        policy: bool,
+        /// How requests are sent.
+        settings: bool,
+    },
+}
+
+impl Config {
+    /// The keys whose change from here to `new` takes effect only at a restart, because they are bound, started or
+    /// allocated once. Routes, clusters and the drain timeout are not among them.
+    pub fn needs_restart(&self, new: &Self) -> Vec<String> {
+        let (log, policy) = (&self.log, &self.policy);
+        let checks = [
+            ("listener", self.listeners != new.listeners),
+            ("admin", self.admin != new.admin),
+            ("runtime.workers", self.runtime.workers != new.runtime.workers),
+            ("log.format", log.format != new.log.format),
+            ("log.level", log.level != new.log.level),
+            ("log.access", log.access != new.log.access),
+            ("policy.pick_timeout_ms", policy.pick_timeout != new.policy.pick_timeout),
+            ("policy.setup_timeout_ms", policy.setup_timeout != new.policy.setup_timeout),
+            ("policy.memory_mib", policy.memory_mib != new.policy.memory_mib),
+            ("policy.cache", policy.cache != new.policy.cache),
+        ];
+        checks.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
+    }
+
+    /// The clusters that differ in `new`.
+    pub fn changed_clusters(&self, new: &Self) -> BTreeMap<Arc<str>, ClusterChange> {
+        let mut changes = BTreeMap::new();
+        for (name, old) in &self.clusters {
+            let change = match new.clusters.get(name) {
+                None => ClusterChange::Removed,
+                Some(new) if new == old => continue,
+                Some(new) => ClusterChange::Changed {
+                    endpoints: new.endpoints != old.endpoints,
+                    policy: new.policy != old.policy,
+                    settings: new.settings != old.settings,
+                },
+            };
+            changes.insert(Arc::clone(name), change);
+        }
+        let added = new.clusters.keys().filter(|name| !self.clusters.contains_key(*name));
+        changes.extend(added.map(|name| (Arc::clone(name), ClusterChange::Added)));
+        changes
+    }
+}

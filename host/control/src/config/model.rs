@@ -1,0 +1,203 @@
+//! What a valid configuration says. Every default has its reason beside it.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use sluicegate_core::EndpointSpec;
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where clients connect to; at least one.
+    pub listeners: Vec<Listener>,
+    /// Which requests go where; at least one, in the order of the file, no two with the same host and path.
+    pub routes: Vec<Route>,
+    /// The groups of endpoints, by name. Every route's cluster is in here.
+    pub clusters: BTreeMap<Arc<str>, Cluster>,
+    /// Where the operator's requests are answered; nowhere without an `[admin]` section.
+    pub admin: Option<Admin>,
+    /// How the process runs.
+    pub runtime: Runtime,
+    /// What is logged, and how.
+    pub log: Log,
+    /// What policies may use.
+    pub policy: PolicyLimits,
+}
+
+/// A `[[listener]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Where it listens. Port 0 leaves the choice to the system.
+    pub address: SocketAddr,
+}
+
+/// A `[[route]]`. The order in the file does not matter: of the routes that match a request, one with a host comes
+/// before one without, and then the longest path counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// The request's host, in lower case and without a port; `None` matches every host.
+    pub host: Option<String>,
+    /// A prefix of the request's path, on segment boundaries: `/api` matches `/api` and `/api/x`, not `/apix`. It
+    /// starts with `/` and ends in none, except for `/` itself, which is the default and matches every path.
+    pub path: String,
+    /// The cluster that gets the request.
+    pub cluster: Arc<str>,
+}
+
+/// A `[cluster.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Who picks the endpoint.
+    pub policy: PolicySpec,
+    /// Who can be picked; no two with the same address. May be empty: requests are then answered with 503.
+    pub endpoints: Vec<EndpointSpec>,
+    /// How requests are sent.
+    pub settings: ClusterSettings,
+}
+
+/// How requests are sent to the endpoints of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterSettings {
+    /// `connect_timeout_ms`: 1000 by default, as a handshake takes milliseconds unless the endpoint is gone or its
+    /// first packet was lost, which TCP sends again after one second.
+    pub connect_timeout: Duration,
+    /// `response_timeout_ms`, the time to the response's first byte: 30,000 by default, longer than honest requests
+    /// take and shorter than most clients wait.
+    pub response_timeout: Duration,
+    /// `max_attempts`: 3 by default. A failed connect is tried again on another endpoint; when three in a row fail,
+    /// the trouble is rarely the endpoints'.
+    pub max_attempts: u32,
+    /// `max_idle_connections` to each endpoint, of each worker: 128 by default, enough that a steady load of a worker
+    /// never reconnects, and a bound on open files.
+    pub max_idle_connections: usize,
+    /// `idle_timeout_ms` of an upstream connection: 30,000 by default, below the 60 to 75 s after which common servers
+    /// close theirs, so that the proxy is the one to close and no request meets a closing connection.
+    pub idle_timeout: Duration,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_millis(1000),
+            response_timeout: Duration::from_millis(30_000),
+            max_attempts: 3,
+            max_idle_connections: 128,
+            idle_timeout: Duration::from_millis(30_000),
+        }
+    }
+}
+
+/// Which policy, and what it is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicySpec {
+    /// Where the policy comes from.
+    pub source: PolicySource,
+    /// The policy's own configuration: always an object. Dates of the file are strings in it.
+    pub config: serde_json::Value,
+}
+
+impl Default for PolicySpec {
+    /// The built-in `p2c`: two random choices come close to the best spread with no tuning (Mitzenmacher, "The Power
+    /// of Two Choices in Randomized Load Balancing", 2001).
+    fn default() -> Self {
+        Self { source: PolicySource::Builtin("p2c".into()), config: serde_json::json!({}) }
+    }
+}
+
+/// Where a policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicySource {
+    /// It comes with the proxy, under this name.
+    Builtin(String),
+    /// It is a wasm file, with relative paths already joined to the configuration's directory.
+    File(PathBuf),
+}
+
+/// The `[admin]` section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Where it listens: 127.0.0.1:8081 by default, as what it shows is not for strangers.
+    pub address: SocketAddr,
+}
+
+/// The `[runtime]` section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Runtime {
+    /// How many threads serve requests; one per core when `None`.
+    pub workers: Option<usize>,
+    /// `drain_timeout_ms`, how long requests may take to finish at a stop: 10,000 by default, so that a stop is over
+    /// well before the 30 s after which orchestrators kill.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self { workers: None, drain_timeout: Duration::from_millis(10_000) }
+    }
+}
+
+/// The `[log]` section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// How lines look: [`LogFormat::Auto`] by default.
+    pub format: LogFormat,
+    /// What is worth a line: `info` by default, which is silent about single requests except for the access log.
+    pub level: tracing::Level,
+    /// Whether every request gets a line: yes by default, because the first question after an incident is who asked
+    /// what.
+    pub access: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, level: tracing::Level::INFO, access: true }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere: whoever reads a pipe is a program.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The `[policy]` section: what each instance of a policy may use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyLimits {
+    /// `pick_timeout_ms`: 1 by default. A pick takes about a microsecond; one that takes a thousand times that holds
+    /// up every request of its worker.
+    pub pick_timeout: Duration,
+    /// `setup_timeout_ms`, for whatever is not on a request's path, such as the start of an instance: 1000 by default,
+    /// as long as an operator gladly waits for a new policy.
+    pub setup_timeout: Duration,
+    /// `memory_mib`: 64 by default, room for tables over ten thousand endpoints, and still small with an instance per
+    /// worker.
+    pub memory_mib: u32,
+    /// `cache`: where compiled policies are kept, so that a restart does not compile them again.
+    pub cache: ModuleCache,
+}
+
+impl Default for PolicyLimits {
+    fn default() -> Self {
+        Self {
+            pick_timeout: Duration::from_millis(1),
+            setup_timeout: Duration::from_millis(1000),
+            memory_mib: 64,
+            cache: ModuleCache::Default,
+        }
+    }
+}
+
+/// Where compiled policies are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModuleCache {
+    /// `cache = true`, or nothing said: in the user's cache directory, which the caller knows.
+    Default,
+    /// `cache = false`: nowhere.
+    Off,
+    /// `cache = "DIRECTORY"`, with a relative path already joined to the configuration's directory.
+    Directory(PathBuf),
+}

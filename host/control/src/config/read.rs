@@ -1,0 +1,215 @@
+//! From the tree to the [`Config`], but for clusters, which are read next door.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use toml::de::DeValue;
+
+use super::{
+    Admin, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Route, Runtime, cluster,
+    errors::known_names,
+    tree::{Node, Sink, Table},
+};
+
+// Each listener is a socket of every worker.
+const MAX_LISTENERS: usize = 64;
+// Routes are looked up by host and path, but rebuilt as a whole at every change of the file.
+const MAX_ROUTES: usize = 10_000;
+// More threads than any machine has cores are a slip of the finger.
+const MAX_WORKERS: u32 = 1024;
+// A minute: whoever waits longer for something that short has lost the client already.
+const MAX_SHORT_MS: u32 = 60_000;
+/// An hour: whatever waits longer needs another protocol.
+pub(super) const MAX_LONG_MS: u32 = 3_600_000;
+// A pick holds up its worker: more than a second is an outage.
+const MAX_PICK_MS: u32 = 1000;
+// What a 32-bit wasm memory can address.
+const MAX_MEMORY_MIB: u32 = 4096;
+
+/// All of it. `None`, or an error in the sink, when something is wrong.
+pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink: &Sink<'_>) -> Option<Config> {
+    const KEYS: &[&str] = &["listener", "route", "cluster", "admin", "runtime", "log", "policy"];
+    let root = Table::root(document, sink, KEYS)?;
+    let listeners = root.required("listener", "add a [[listener]] with an address", listeners);
+    let names = root.get("cluster").map_or_else(Vec::new, |node| cluster::names(&node));
+    let routes = root.required("route", "add a [[route]] with a cluster", |node| routes(node, &names));
+    let clusters =
+        root.required("cluster", "add a [cluster.NAME] with endpoints", |node| cluster::clusters(node, dir, builtins));
+    let admin = root.get("admin").map(|node| admin(&node, listeners.as_deref().unwrap_or_default()));
+    let runtime = root.or("runtime", Runtime::default(), runtime);
+    let log = root.or("log", Log::default(), log);
+    let policy = root.or("policy", PolicyLimits::default(), |node| policy_limits(node, dir));
+    Some(Config {
+        listeners: listeners?,
+        routes: routes?,
+        clusters: clusters?,
+        admin: admin.map_or(Some(None), |admin| admin.map(Some))?,
+        runtime,
+        log,
+        policy,
+    })
+}
+
+fn listeners(node: &Node<'_>) -> Option<Vec<Listener>> {
+    let nodes = sections(node, MAX_LISTENERS, "[[listener]]")?;
+    let mut seen = HashMap::new();
+    let listeners = nodes.iter().filter_map(|node| {
+        let table = node.table(&["address"], "a table with an address")?;
+        let address = table.required("address", "give it an IP address and a port", |node| {
+            let address = address(node)?;
+            // Port 0 is a new port each time.
+            match seen.insert(address, node.key().to_owned()).filter(|_| address.port() != 0) {
+                Some(first) => node.error(format_args!("is the same address as {first}")),
+                None => Some(address),
+            }
+        })?;
+        Some(Listener { address })
+    });
+    Some(listeners.collect())
+}
+
+fn routes(node: &Node<'_>, clusters: &[&str]) -> Option<Vec<Route>> {
+    let nodes = sections(node, MAX_ROUTES, "[[route]]")?;
+    let mut seen = HashMap::new();
+    let routes = nodes.iter().filter_map(|node| {
+        let table = node.table(&["host", "path", "cluster"], "a table with a cluster")?;
+        let cluster = table.required("cluster", "name the cluster that gets these requests", |node| {
+            let name = node.text("the name of a cluster")?;
+            if !clusters.contains(&name) {
+                let known = known_names(name, "clusters", clusters.iter().copied());
+                return node.error(format_args!("no cluster is called {name:?}{known}"));
+            }
+            Some(Arc::from(name))
+        });
+        // The outer `None` is an error, the inner one an absent key.
+        let host = table.get("host").map_or(Some(None), |node| host(&node).map(Some));
+        let path = table.get("path").map_or(Some("/".to_owned()), |node| path(&node));
+        let (host, path) = (host?, path?);
+        if let Some(first) = seen.insert((host.clone(), path.clone()), node.key().to_owned()) {
+            return node.error(format_args!("has the same host and path as {first}: change one or remove it"));
+        }
+        Some(Route { host, path, cluster: cluster? })
+    });
+    Some(routes.collect())
+}
+
+/// The tables under a `[[name]]`; at least one.
+fn sections<'a>(node: &Node<'a>, max: usize, name: &str) -> Option<Vec<Node<'a>>> {
+    let nodes = node.array(max, &format!("a list of tables: write {name}, with two brackets"))?;
+    if nodes.is_empty() { node.error(format_args!("must not be empty: add a {name}")) } else { Some(nodes) }
+}
+
+fn host(node: &Node<'_>) -> Option<String> {
+    let host = node.text("a host name")?;
+    if !host.is_ascii() {
+        return node.error("must be in ASCII: write an international name in its xn-- form, as requests carry it");
+    }
+    if host.contains('*') {
+        return node.error("must not contain '*': a host is matched whole; a route without one matches every host");
+    }
+    if host.contains(['/', ' ', '@', '?', '#']) {
+        return node.mismatch("a host name alone, such as \"example.com\"");
+    }
+    if host.rsplit_once(':').is_some_and(|(name, port)| !port.ends_with(']') && !name.is_empty()) {
+        return node.mismatch("without a port (an IPv6 address in brackets): a route matches whatever the port");
+    }
+    Some(host.to_ascii_lowercase())
+}
+
+fn path(node: &Node<'_>) -> Option<String> {
+    let path = node.text("a path")?;
+    if !path.starts_with('/') {
+        return node.mismatch("a path that starts with '/'");
+    }
+    if path.contains(['?', '#', '*', ' ']) {
+        return node.mismatch("the start of a path, without '?', '#', '*' or spaces");
+    }
+    let trimmed = path.trim_end_matches('/');
+    Some(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
+}
+
+fn admin(node: &Node<'_>, listeners: &[Listener]) -> Option<Admin> {
+    let table = node.table(&["address"], "a table: write [admin]")?;
+    let default = SocketAddr::from(([127, 0, 0, 1], 8081));
+    let address = table.or("address", default, address);
+    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+        return table.get("address").unwrap_or(table.node).error(format_args!("{address} is a listener's address"));
+    }
+    Some(Admin { address })
+}
+
+fn runtime(node: &Node<'_>) -> Option<Runtime> {
+    let table = node.table(&["workers", "drain_timeout_ms"], "a table: write [runtime]")?;
+    let default = Runtime::default();
+    Some(Runtime {
+        workers: table.or("workers", None, |node| Some(Some(node.integer(1..=MAX_WORKERS)? as usize))),
+        drain_timeout: table.or("drain_timeout_ms", default.drain_timeout, |node| millis(node, 0..=MAX_LONG_MS)),
+    })
+}
+
+fn log(node: &Node<'_>) -> Option<Log> {
+    const FORMATS: &[(&str, LogFormat)] =
+        &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+    const LEVELS: &[(&str, tracing::Level)] = &[
+        ("error", tracing::Level::ERROR),
+        ("warn", tracing::Level::WARN),
+        ("info", tracing::Level::INFO),
+        ("debug", tracing::Level::DEBUG),
+        ("trace", tracing::Level::TRACE),
+    ];
+    let table = node.table(&["format", "level", "access"], "a table: write [log]")?;
+    let default = Log::default();
+    Some(Log {
+        format: table.or("format", default.format, |node| node.choice(FORMATS)),
+        level: table.or("level", default.level, |node| node.choice(LEVELS)),
+        access: table.or("access", default.access, Node::boolean),
+    })
+}
+
+fn policy_limits(node: &Node<'_>, dir: &Path) -> Option<PolicyLimits> {
+    const KEYS: &[&str] = &["pick_timeout_ms", "setup_timeout_ms", "memory_mib", "cache"];
+    let table = node.table(KEYS, "a table: write [policy]; a cluster's policy goes into its [cluster.NAME]")?;
+    let default = PolicyLimits::default();
+    Some(PolicyLimits {
+        pick_timeout: table.or("pick_timeout_ms", default.pick_timeout, |node| millis(node, 1..=MAX_PICK_MS)),
+        setup_timeout: table.or("setup_timeout_ms", default.setup_timeout, |node| millis(node, 1..=MAX_SHORT_MS)),
+        memory_mib: table.or("memory_mib", default.memory_mib, |node| node.integer(1..=MAX_MEMORY_MIB)),
+        cache: table.or("cache", default.cache, |node| match node.as_bool() {
+            Some(true) => Some(ModuleCache::Default),
+            Some(false) => Some(ModuleCache::Off),
+            None => Some(ModuleCache::Directory(dir.join(node.text("true, false or a directory")?))),
+        }),
+    })
+}
+
+/// A time that is given in milliseconds.
+pub(super) fn millis(node: &Node<'_>, range: RangeInclusive<u32>) -> Option<Duration> {
+    node.integer(range).map(|millis| Duration::from_millis(millis.into()))
+}
+
+/// An IP address and a port.
+pub(super) fn address(node: &Node<'_>) -> Option<SocketAddr> {
+    const SHOULD: &str = "an IP address and a port, such as \"127.0.0.1:9001\" or \"[::1]:9001\"";
+    let text = node.text(SHOULD)?;
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    match text.parse::<IpAddr>() {
+        Ok(ip) => node.error(format_args!("has no port: write \"{}\", with the right port", SocketAddr::new(ip, 80))),
+        Err(_) if is_host_name(text) => node.error("host names are not resolved yet: give an IP address and port"),
+        Err(_) => node.mismatch(SHOULD),
+    }
+}
+
+/// Whether somebody meant a host, with or without a port: letters and dots, but no scheme.
+fn is_host_name(text: &str) -> bool {
+    let name = text.rsplit_once(':').map_or(text, |(name, _)| name);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    name.bytes().all(allowed) && name.bytes().any(|byte| byte.is_ascii_alphabetic())
+}

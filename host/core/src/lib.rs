@@ -1,0 +1,18 @@
+//! Pure state and arithmetic of the proxy.
+//!
+//! Nothing in here reads a clock, draws a random number, opens a socket or knows WebAssembly: time and seeds are
+//! passed in. That keeps it testable without any of them, and lets every other crate depend on it.
+
+mod endpoint;
+mod histogram;
+mod outcome;
+mod rng;
+mod signals;
+mod snapshot;
+
+pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use outcome::{AttemptResult, Outcome};
+pub use rng::Rng;
+pub use signals::{BLOCK, HasLive, InFlight, Live, LiveArena, OpenConnection, Signal};
+pub use snapshot::ClusterSnapshot;

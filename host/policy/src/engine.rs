@@ -1,0 +1,142 @@
+//! The one WebAssembly engine of the process.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
+
+use wasmtime::{Config, component};
+
+use crate::{Artifact, Digest, Refusal, artifact, cache::Cache, lane, state::HostState};
+
+/// What a policy gets. Whatever goes beyond is a fault, or refused before it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For one `pick` or `on-result`, in processor time. A pick takes well under a microsecond: one that needs a
+    /// thousand times as long hangs, and its worker serves nobody meanwhile.
+    pub pick_timeout: Duration,
+    /// For `configure`, `endpoints-changed`, `save` and `restore`, which may build tables.
+    pub setup_timeout: Duration,
+    /// Linear memory of one instance: room for tables over 10,000 endpoints many times over.
+    pub memory_bytes: usize,
+    /// Of the file. Language runtimes packed into a component have tens of megabytes.
+    pub module_bytes: usize,
+    /// To compile the file. It happens off the workers, but the operator should hear that it fails.
+    pub compile_timeout: Duration,
+    /// How many faults within [`Self::fault_window`] quarantine a generation.
+    pub faults: usize,
+    /// See [`Self::faults`].
+    pub fault_window: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pick_timeout: Duration::from_millis(1),
+            setup_timeout: Duration::from_secs(1),
+            memory_bytes: 64 << 20,
+            module_bytes: 64 << 20,
+            compile_timeout: Duration::from_secs(60),
+            faults: 5,
+            fault_window: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How often the epoch moves on: the resolution of every deadline.
+const TICK: Duration = Duration::from_millis(1);
+
+/// A call's stack, host frames excluded. Worker threads have more than this left.
+const STACK_BYTES: usize = 512 << 10;
+
+/// Compiles, keeps and links policies.
+pub struct Engine {
+    pub(crate) wasm: wasmtime::Engine,
+    pub(crate) core_linker: wasmtime::Linker<HostState>,
+    pub(crate) component_linker: component::Linker<HostState>,
+    pub(crate) limits: Limits,
+    cache: Option<Cache>,
+    /// What is in use somewhere, so that clusters with the same policy share its code.
+    loaded: Mutex<HashMap<Digest, Weak<Artifact>>>,
+}
+
+impl Engine {
+    /// An engine that keeps compiled artifacts in `cache_dir`, if given. Without a usable folder it works all the
+    /// same, and says so in the log.
+    pub fn new(limits: Limits, cache_dir: Option<PathBuf>) -> wasmtime::Result<Arc<Self>> {
+        let wasm = wasmtime::Engine::new(&configuration())?;
+        let cache = cache_dir.and_then(|dir| match Cache::open(&dir, &wasm) {
+            Ok(cache) => Some(cache),
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "compiled policies are not kept: the folder can't be used");
+                None
+            }
+        });
+        let engine = Self {
+            core_linker: lane::fast::linker(&wasm)?,
+            component_linker: lane::portable::linker(&wasm)?,
+            limits,
+            cache,
+            loaded: Mutex::default(),
+            wasm,
+        };
+        engine.start_ticker();
+        Ok(Arc::new(engine))
+    }
+
+    /// What every policy gets.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The epoch's ticker; it ends with the engine.
+    fn start_ticker(&self) {
+        let engine = self.wasm.weak();
+        let tick = move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        };
+        // Without threads there is no proxy either.
+        std::thread::Builder::new().name("policy-epoch".into()).spawn(tick).expect("a thread for the epoch");
+    }
+
+    /// Compiles a plugin, or finds it compiled, and inspects it. Takes as long as compiling takes: not for workers.
+    pub fn load(&self, bytes: &[u8]) -> Result<Arc<Artifact>, Refusal> {
+        let digest = Digest::of(bytes);
+        if let Some(known) = self.lock_loaded().get(&digest).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let artifact = Arc::new(artifact::load(self, digest, bytes, self.cache.as_ref())?);
+        let mut loaded = self.lock_loaded();
+        loaded.retain(|_, artifact| artifact.strong_count() > 0);
+        loaded.insert(digest, Arc::downgrade(&artifact));
+        Ok(artifact)
+    }
+
+    fn lock_loaded(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Weak<Artifact>>> {
+        self.loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Only the features that compilers for WebAssembly use by default: less to go wrong, and the same picks everywhere
+/// (relaxed SIMD and NaN bit patterns may differ between processors).
+fn configuration() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK_BYTES)
+        .cranelift_nan_canonicalization(true)
+        .concurrency_support(false)
+        .wasm_tail_call(false)
+        .wasm_multi_memory(true)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_extended_const(true)
+        .wasm_component_model(true);
+    config
+}

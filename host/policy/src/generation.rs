@@ -1,0 +1,197 @@
+//! A generation: one policy, from one file, with one configuration, and the instances made of it.
+
+use std::{sync::Arc, time::Duration};
+
+use metrics::Label;
+use sluicegate_core::{AttemptResult, ClusterSnapshot, Outcome, Rng};
+
+use crate::{
+    Artifact, Clock, DECLINE, Engine, Exports, Fault, Lane, Refusal, RequestHead, Saved,
+    artifact::Code,
+    lane::{fast::FastLane, portable::PortableLane},
+};
+
+/// How many picks a rehearsal makes: enough to visit every endpoint of most clusters, and a few microseconds long.
+const REHEARSED_PICKS: u64 = 64;
+
+/// What a generation is made of.
+#[derive(Clone, Debug)]
+pub struct GenerationSpec {
+    /// The cluster it balances.
+    pub cluster: Arc<str>,
+    /// The policy's name, for people: a built-in's, or the file's.
+    pub policy: Arc<str>,
+    /// The code.
+    pub artifact: Arc<Artifact>,
+    /// Its configuration, as JSON.
+    pub config: Arc<str>,
+    /// What the workers' seeds are made of.
+    pub seed: u64,
+    /// How many workers there are.
+    pub workers: u32,
+}
+
+/// One policy, from one file, with one configuration, as it serves one cluster.
+#[derive(Debug)]
+pub struct Generation {
+    /// Counts up from 1 in each cluster, and is never used twice.
+    pub number: u64,
+    /// What it is made of.
+    pub spec: GenerationSpec,
+}
+
+/// A configured policy for one worker.
+pub struct Instance {
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) exports: Exports,
+    pub(crate) lane: Box<dyn Lane>,
+    worker: u32,
+    shown: u64,
+}
+
+/// What a rehearsal has shown.
+#[derive(Clone, Debug)]
+pub struct Rehearsal {
+    /// The median cost of a pick, in nanoseconds.
+    pub pick_ns: u64,
+    /// Bytes of memory after it.
+    pub memory_bytes: usize,
+    /// Whether it took over the state of its predecessor: none when there was none to take.
+    pub restored: Option<Result<(), String>>,
+    /// How many picks were left to the proxy.
+    pub declined: u64,
+}
+
+impl Generation {
+    /// A generation with this number.
+    pub fn new(number: u64, spec: GenerationSpec) -> Arc<Self> {
+        Arc::new(Self { number, spec })
+    }
+
+    /// Whether this is the same code with the same configuration.
+    pub fn is_same(&self, artifact: &Artifact, config: &str) -> bool {
+        self.spec.artifact.digest == artifact.digest && *self.spec.config == *config
+    }
+
+    pub(crate) fn labels(&self) -> Vec<Label> {
+        vec![
+            Label::new("cluster", self.spec.cluster.to_string()),
+            Label::new("policy", self.spec.policy.to_string()),
+            Label::new("generation", self.number.to_string()),
+        ]
+    }
+
+    /// Makes and configures an instance, and shows it the endpoints.
+    pub fn instance(
+        self: &Arc<Self>,
+        engine: &Engine,
+        worker: u32,
+        snapshot: Arc<ClusterSnapshot>,
+        now: u64,
+    ) -> Result<Instance, Refusal> {
+        let (artifact, name) = (&*self.spec.artifact, Arc::clone(&self.spec.policy));
+        let (exports, wants_request) = (artifact.exports, artifact.wants_request);
+        let lane: Box<dyn Lane> = match &artifact.code {
+            Code::Fast(pre) => Box::new(FastLane::new(engine, pre, name, exports, wants_request)?),
+            Code::Portable(pre) => Box::new(PortableLane::new(engine, pre, name, exports, wants_request)?),
+        };
+        let mut instance = Instance { generation: Arc::clone(self), exports, lane, worker, shown: 0 };
+        instance.configure()?.map_err(|reason| Refusal::Configure { reason })?;
+        instance.endpoints_changed(now, snapshot)?;
+        Ok(instance)
+    }
+
+    /// Tries everything that will be asked of the policy, on an instance that no request sees.
+    pub fn rehearse(
+        self: &Arc<Self>,
+        engine: &Engine,
+        clock: &Clock,
+        snapshot: &Arc<ClusterSnapshot>,
+        saved: Option<&Saved>,
+    ) -> Result<Rehearsal, Refusal> {
+        let mut instance = self.instance(engine, 0, Arc::clone(snapshot), clock.now())?;
+        let restored = match saved.filter(|_| instance.exports.state) {
+            Some(saved) => Some(instance.carry(saved, snapshot, clock.now())?),
+            None => None,
+        };
+        let (mut costs, mut declined) = (Vec::new(), 0);
+        let mut request = RequestHead::default();
+        let count = snapshot.endpoints().len() as u32;
+        for turn in 0..if count == 0 { 0 } else { REHEARSED_PICKS } {
+            request.tried.clear();
+            if turn % 8 == 7 && count > 1 {
+                request.tried.push(snapshot.endpoints()[(turn % u64::from(count)) as usize].id);
+            }
+            let start = clock.now();
+            let index = instance.lane.pick(start, turn.wrapping_mul(0x9e37_79b9_7f4a_7c15), &mut request)?;
+            let end = clock.now();
+            costs.push((end - start).saturating_sub(clock.overhead_ns()));
+            match snapshot.get(index) {
+                Some(endpoint) => instance.lane.on_result(end, &rehearsed(endpoint.id))?,
+                None if index == DECLINE => declined += 1,
+                None => return Err(Fault::BadIndex { index, count }.into()),
+            }
+        }
+        if instance.exports.state {
+            instance.lane.save()?;
+        }
+        costs.sort_unstable();
+        let pick_ns = costs.get(costs.len() / 2).copied().unwrap_or(0);
+        Ok(Rehearsal { pick_ns, memory_bytes: instance.lane.memory_bytes(), restored, declined })
+    }
+}
+
+fn rehearsed(endpoint: sluicegate_core::EndpointId) -> AttemptResult {
+    AttemptResult {
+        endpoint,
+        outcome: Outcome::Answered,
+        status: 200,
+        connect_us: 0,
+        first_byte_us: 1000,
+        total_us: Duration::from_millis(1).as_micros() as u32,
+    }
+}
+
+impl Instance {
+    /// The optional calls it exports.
+    pub fn exports(&self) -> Exports {
+        self.exports
+    }
+
+    /// The policy itself, to be called without a seat: for measuring and for conformance tests.
+    pub fn lane(&mut self) -> &mut dyn Lane {
+        &mut *self.lane
+    }
+
+    fn configure(&mut self) -> Result<Result<(), String>, Fault> {
+        let spec = &self.generation.spec;
+        // Neighbouring workers should not draw neighbouring numbers.
+        let seed = Rng::new(spec.seed ^ u64::from(self.worker)).next_u64();
+        self.lane.configure(&spec.config, seed, self.worker, spec.workers)
+    }
+
+    /// The generation of the snapshot that it knows.
+    pub(crate) fn shown_generation(&self) -> u64 {
+        self.shown
+    }
+
+    pub(crate) fn endpoints_changed(&mut self, now: u64, snapshot: Arc<ClusterSnapshot>) -> Result<(), Fault> {
+        self.shown = snapshot.generation;
+        self.lane.endpoints_changed(now, snapshot)
+    }
+
+    /// Gives it its predecessor's state. If it refuses, it is set up once more, so that nothing half-taken stays.
+    pub(crate) fn carry(
+        &mut self,
+        saved: &Saved,
+        snapshot: &Arc<ClusterSnapshot>,
+        now: u64,
+    ) -> Result<Result<(), String>, Fault> {
+        let Err(reason) = self.lane.restore(saved)? else { return Ok(Ok(())) };
+        if let Err(reason) = self.configure()? {
+            return Err(Fault::Trap { callback: "configure", reason });
+        }
+        self.endpoints_changed(now, Arc::clone(snapshot))?;
+        Ok(Err(reason))
+    }
+}

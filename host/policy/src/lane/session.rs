@@ -1,0 +1,70 @@
+//! What both lanes do around a call: the deadline, the time, the request's head, the naming of faults.
+
+use std::{sync::Arc, time::Duration};
+
+use wasmtime::Store;
+
+use crate::{Engine, Fault, RequestHead, state};
+
+/// A store, ready for calls.
+pub(super) struct Session {
+    pub(super) store: Store<state::HostState>,
+    wants_request: bool,
+    pick_timeout: Duration,
+    setup_timeout: Duration,
+}
+
+impl Session {
+    pub(super) fn new(engine: &Engine, policy: Arc<str>, wants_request: bool) -> Self {
+        let mut store = Store::new(&engine.wasm, state::HostState::new(policy, &engine.limits));
+        store.limiter(|state| &mut state.limiter);
+        store.epoch_deadline_callback(state::at_tick);
+        store.set_epoch_deadline(1);
+        let (pick_timeout, setup_timeout) = (engine.limits.pick_timeout, engine.limits.setup_timeout);
+        Self { store, wants_request, pick_timeout, setup_timeout }
+    }
+
+    /// Before a call that may build tables.
+    pub(super) fn begin_setup(&mut self, callback: &'static str) {
+        self.begin(callback, self.setup_timeout);
+    }
+
+    /// Before a call that a request waits for.
+    #[inline]
+    pub(super) fn begin_short(&mut self, callback: &'static str, now: u64) {
+        self.begin(callback, self.pick_timeout);
+        self.store.data_mut().now = now;
+    }
+
+    #[inline]
+    fn begin(&mut self, callback: &'static str, limit: Duration) {
+        let deadline = &mut self.store.data_mut().deadline;
+        deadline.callback = callback;
+        deadline.limit = limit;
+        deadline.cpu_start = None;
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Before a pick: hands the request over, to a policy that asks for it or when it has been somewhere already.
+    #[inline]
+    pub(super) fn begin_pick(&mut self, now: u64, request: &mut RequestHead) {
+        self.begin_short("pick", now);
+        if self.wants_request || !request.tried.is_empty() {
+            self.store.data_mut().request = Some(std::mem::take(request));
+        }
+    }
+
+    /// After a pick, however it went.
+    #[inline]
+    pub(super) fn end_pick(&mut self, request: &mut RequestHead) {
+        if let Some(head) = self.store.data_mut().request.take() {
+            *request = head;
+        }
+    }
+
+    /// Names what made a call end, if it did not return.
+    #[inline]
+    pub(super) fn named<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Fault> {
+        result.map_err(|error| self.store.data_mut().fault(&error))
+    }
+}

@@ -1,0 +1,38 @@
+//! The engine: loads, checks, runs, times and replaces WebAssembly policies.
+//!
+//! The only crate that knows wasmtime. A policy's way through it:
+//!
+//! 1. [`Engine::load`] turns bytes into an [`Artifact`]: compiled (or taken from the cache of compiled artifacts),
+//!    and inspected against the contract.
+//! 2. [`Supervisor::swap`] rehearses it with the real configuration and endpoints, off the workers, and only then
+//!    publishes a [`Generation`] of it: an [`Instance`] for each worker's [`Seat`].
+//! 3. The worker calls it through the seat, which times every call, serves the request by the native fallback when
+//!    the policy can't, and reports faults.
+//! 4. The supervisor rebuilds instances that died, and rolls back a generation that faults too often.
+
+mod artifact;
+mod cache;
+mod clock;
+mod engine;
+mod fallback;
+mod fault;
+mod generation;
+mod lane;
+mod metrics;
+mod refusal;
+mod request;
+mod seat;
+mod state;
+mod supervisor;
+
+pub use self::metrics::describe as describe_metrics;
+pub use artifact::{Artifact, Digest, LaneKind};
+pub use clock::Clock;
+pub use engine::{Engine, Limits};
+pub use fault::Fault;
+pub use generation::{Generation, GenerationSpec, Instance, Rehearsal};
+pub use lane::{Exports, Lane, Saved};
+pub use refusal::Refusal;
+pub use request::RequestHead;
+pub use seat::{DECLINE, Installed, Picked, Report, Seat, SeatHandle, SeatInbox, WorkerGone, seat};
+pub use supervisor::{Supervisor, SupervisorStatus, Swapped};

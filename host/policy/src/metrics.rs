@@ -1,0 +1,128 @@
+//! What is counted of a policy, by cluster, policy and generation.
+//!
+//! Handles are registered when an instance takes its seat, on the worker's own thread, so that a call records into
+//! memory that no other worker touches.
+
+use std::{collections::HashMap, time::Duration};
+
+use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
+
+use crate::{Fault, generation::Generation};
+
+/// Registers what the metrics mean, once, at start.
+pub fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_histogram!("sluicegate_policy_call_seconds", Unit::Seconds, "Calls into the policy, by their time.");
+    describe_counter!("sluicegate_policy_faults_total", "Calls that gave no usable answer.");
+    describe_counter!("sluicegate_policy_fallbacks_total", "Picks made by the native fallback, by reason.");
+    describe_counter!("sluicegate_policy_swaps_total", "Attempts to replace a policy, by how they ended.");
+    describe_histogram!(
+        "sluicegate_policy_swap_seconds",
+        Unit::Seconds,
+        "From a policy's bytes to all workers using it."
+    );
+    describe_gauge!("sluicegate_policy_generation", "The generation that serves.");
+}
+
+/// One callback of one generation. The histogram's count is the number of calls.
+pub(crate) struct CallMetrics(Histogram);
+
+impl CallMetrics {
+    fn new(generation: &Generation, callback: &'static str) -> Self {
+        let mut labels = generation.labels();
+        labels.push(Label::new("callback", callback));
+        Self(histogram!("sluicegate_policy_call_seconds", labels))
+    }
+
+    #[inline]
+    pub(crate) fn record(&self, ns: u64) {
+        self.0.record(ns as f64 * 1e-9);
+    }
+}
+
+/// All callbacks of the generation in a seat.
+pub(crate) struct GenerationMetrics {
+    pub(crate) generation: u64,
+    pub(crate) pick: CallMetrics,
+    pub(crate) on_result: CallMetrics,
+    pub(crate) endpoints_changed: CallMetrics,
+    labels: Vec<Label>,
+    /// Faults are rare: their handles are made when they happen, and kept, because a series lives as long as they.
+    faults: HashMap<&'static str, Counter>,
+}
+
+impl GenerationMetrics {
+    pub(crate) fn new(generation: &Generation) -> Self {
+        Self {
+            generation: generation.number,
+            pick: CallMetrics::new(generation, "pick"),
+            on_result: CallMetrics::new(generation, "on_result"),
+            endpoints_changed: CallMetrics::new(generation, "endpoints_changed"),
+            labels: generation.labels(),
+            faults: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn fault(&mut self, fault: &Fault) {
+        let handle = self.faults.entry(fault.label()).or_insert_with_key(|label| {
+            let mut labels = self.labels.clone();
+            labels.push(Label::new("fault", *label));
+            counter!("sluicegate_policy_faults_total", labels)
+        });
+        handle.increment(1);
+    }
+}
+
+/// Why the fallback picked.
+pub(crate) struct FallbackMetrics {
+    pub(crate) no_policy: Counter,
+    pub(crate) declined: Counter,
+    pub(crate) tried_again: Counter,
+    pub(crate) fault: Counter,
+}
+
+impl FallbackMetrics {
+    pub(crate) fn new(cluster: &str) -> Self {
+        let handle = |reason: &'static str| counter!("sluicegate_policy_fallbacks_total", "cluster" => cluster.to_owned(), "reason" => reason);
+        Self {
+            no_policy: handle("no_policy"),
+            declined: handle("declined"),
+            tried_again: handle("tried_again"),
+            fault: handle("fault"),
+        }
+    }
+}
+
+/// A cluster's swaps, by how they ended.
+pub(crate) struct SwapMetrics {
+    cluster: String,
+    swaps: HashMap<&'static str, Counter>,
+    seconds: Histogram,
+    generation: Gauge,
+}
+
+impl SwapMetrics {
+    pub(crate) fn new(cluster: &str) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            swaps: HashMap::new(),
+            seconds: histogram!("sluicegate_policy_swap_seconds", "cluster" => cluster.to_owned()),
+            generation: gauge!("sluicegate_policy_generation", "cluster" => cluster.to_owned()),
+        }
+    }
+
+    pub(crate) fn ended(&mut self, result: &'static str) {
+        let handle = self.swaps.entry(result).or_insert_with(
+            || counter!("sluicegate_policy_swaps_total", "cluster" => self.cluster.clone(), "result" => result),
+        );
+        handle.increment(1);
+    }
+
+    pub(crate) fn took(&self, time: Duration) {
+        self.seconds.record(time.as_secs_f64());
+    }
+
+    pub(crate) fn serves(&self, generation: u64) {
+        self.generation.set(generation as f64);
+    }
+}

@@ -1,0 +1,32 @@
+//! What a policy may learn of the request that it balances.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use sluicegate_core::EndpointId;
+
+/// A request's head, and where the request has been.
+///
+/// It is moved into the policy's instance for the length of a pick, and only when the policy imports `request`:
+/// one that does not ask pays nothing.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// Method, target and headers, as they came from the client.
+    pub parts: http::request::Parts,
+    /// The client's end of the connection.
+    pub client: IpAddr,
+    /// The endpoints that this request has been to already, in order.
+    pub tried: Vec<EndpointId>,
+}
+
+impl RequestHead {
+    /// A request that has not been anywhere.
+    pub fn new(parts: http::request::Parts, client: IpAddr) -> Self {
+        Self { parts, client, tried: Vec::new() }
+    }
+}
+
+impl Default for RequestHead {
+    fn default() -> Self {
+        Self::new(http::Request::new(()).into_parts().0, Ipv4Addr::UNSPECIFIED.into())
+    }
+}

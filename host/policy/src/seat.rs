@@ -1,0 +1,303 @@
+//! A worker's seat for a cluster's policy: where an instance sits, is called, timed, and replaced.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use sluicegate_core::{AttemptResult, ClusterSnapshot};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    Clock, Fault, RequestHead, Saved,
+    fallback::Fallback,
+    generation::Instance,
+    metrics::{FallbackMetrics, GenerationMetrics},
+};
+
+/// The contract's answer for "the proxy may choose".
+pub const DECLINE: u32 = u32::MAX;
+
+/// An endpoint for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Picked {
+    /// Its index in [`Seat::snapshot`].
+    pub index: u32,
+    /// The generation of the policy that chose; 0 when the fallback did.
+    pub generation: u64,
+    /// When the pick was done, on the data path's clock: where the attempt's own time begins.
+    pub at: u64,
+}
+
+/// What a seat tells the control side.
+#[derive(Debug)]
+pub struct Report {
+    /// The worker whose seat it is.
+    pub worker: u32,
+    /// The generation that sat there.
+    pub generation: u64,
+    /// What it did.
+    pub fault: Fault,
+}
+
+/// How an instance took its seat.
+#[derive(Debug)]
+pub struct Installed {
+    /// Whether state was carried over: none when there was none, an error when the successor refused it.
+    pub carried: Option<Result<(), String>>,
+    /// When it began to serve, on the data path's clock.
+    pub at: u64,
+}
+
+enum Order {
+    Install { instance: Box<Instance>, carry: bool, done: oneshot::Sender<Result<Installed, Fault>> },
+    Remove { done: oneshot::Sender<()> },
+    Save { done: oneshot::Sender<Option<Saved>> },
+}
+
+/// The control side's end of a seat.
+#[derive(Clone, Debug)]
+pub struct SeatHandle {
+    worker: u32,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+/// The worker's end of a seat, to be [opened](Self::open) on the worker's thread.
+#[derive(Debug)]
+pub struct SeatInbox {
+    worker: u32,
+    seed: u64,
+    clock: Clock,
+    orders: mpsc::UnboundedReceiver<Order>,
+    reports: mpsc::Sender<Report>,
+}
+
+/// Both ends of a seat for `worker`. `reports` is where its faults go.
+pub fn seat(worker: u32, seed: u64, clock: Clock, reports: mpsc::Sender<Report>) -> (SeatHandle, SeatInbox) {
+    let (sender, orders) = mpsc::unbounded_channel();
+    (SeatHandle { worker, orders: sender }, SeatInbox { worker, seed, clock, orders, reports })
+}
+
+/// A seat whose worker is gone.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the worker has stopped")]
+pub struct WorkerGone;
+
+impl SeatHandle {
+    /// The worker whose seat it is.
+    pub fn worker(&self) -> u32 {
+        self.worker
+    }
+
+    /// Puts an instance into the seat, between two requests, with the state of its predecessor if it is to be
+    /// carried over. A fault leaves the predecessor in its place.
+    ///
+    /// The order is on its way when this returns; the future waits for the answer.
+    pub fn install(
+        &self,
+        instance: Instance,
+        carry: bool,
+    ) -> impl Future<Output = Result<Result<Installed, Fault>, WorkerGone>> + use<> {
+        self.ask(move |done| Order::Install { instance: Box::new(instance), carry, done })
+    }
+
+    /// Empties the seat: the fallback serves.
+    pub async fn remove(&self) -> Result<(), WorkerGone> {
+        self.ask(|done| Order::Remove { done }).await
+    }
+
+    /// The state of the instance in the seat, if it has any.
+    pub async fn save(&self) -> Result<Option<Saved>, WorkerGone> {
+        self.ask(|done| Order::Save { done }).await
+    }
+
+    fn ask<T, O: FnOnce(oneshot::Sender<T>) -> Order>(
+        &self,
+        order: O,
+    ) -> impl Future<Output = Result<T, WorkerGone>> + use<T, O> {
+        let (done, answer) = oneshot::channel();
+        let sent = self.orders.send(order(done));
+        async move {
+            sent.map_err(|_| WorkerGone)?;
+            answer.await.map_err(|_| WorkerGone)
+        }
+    }
+}
+
+impl SeatInbox {
+    /// The seat, with nobody in it yet, and the task that takes in what the control side sends; it ends when the
+    /// control side lets go of its handle.
+    pub fn open(self, snapshot: Arc<ClusterSnapshot>) -> (Rc<RefCell<Seat>>, impl Future<Output = ()> + use<>) {
+        let Self { worker, seed, clock, mut orders, reports } = self;
+        let seat = Rc::new(RefCell::new(Seat {
+            worker,
+            fallback: Fallback::new(seed ^ u64::from(worker)),
+            fallback_metrics: FallbackMetrics::new(&snapshot.name),
+            snapshot,
+            occupant: None,
+            metrics: None,
+            clock,
+            reports,
+        }));
+        let task = {
+            let seat = Rc::clone(&seat);
+            async move {
+                while let Some(order) = orders.recv().await {
+                    // A requester who no longer waits is no reason to fail.
+                    match order {
+                        Order::Install { instance, carry, done } => {
+                            let _ = done.send(seat.borrow_mut().install(*instance, carry));
+                        }
+                        Order::Remove { done } => {
+                            seat.borrow_mut().occupant = None;
+                            let _ = done.send(());
+                        }
+                        Order::Save { done } => {
+                            let _ = done.send(seat.borrow_mut().save());
+                        }
+                    }
+                }
+            }
+        };
+        (seat, task)
+    }
+}
+
+/// One worker's place for one cluster's policy.
+///
+/// Nothing in here is shared with another thread: what comes from the control side is taken in between two
+/// requests, so a request costs no lock, no reference count and not even a look at a version number.
+pub struct Seat {
+    worker: u32,
+    snapshot: Arc<ClusterSnapshot>,
+    occupant: Option<Instance>,
+    /// Of the last generation that sat here: faults are counted when their instance is gone already.
+    metrics: Option<GenerationMetrics>,
+    fallback: Fallback,
+    fallback_metrics: FallbackMetrics,
+    clock: Clock,
+    reports: mpsc::Sender<Report>,
+}
+
+impl Seat {
+    /// Who can be picked; a pick's index counts in here.
+    pub fn snapshot(&self) -> &Arc<ClusterSnapshot> {
+        &self.snapshot
+    }
+
+    /// Whether the policy hears how requests went. If not, [`Self::on_result`] does nothing.
+    pub fn hears_results(&self) -> bool {
+        self.occupant.as_ref().is_some_and(|occupant| occupant.exports.feedback)
+    }
+
+    /// Shows the policy other endpoints from now on.
+    pub fn set_snapshot(&mut self, snapshot: Arc<ClusterSnapshot>) {
+        self.snapshot = snapshot;
+        if let Some(occupant) = &mut self.occupant {
+            let start = self.clock.now();
+            let result = occupant.endpoints_changed(start, Arc::clone(&self.snapshot));
+            if let Some(metrics) = &self.metrics {
+                metrics.endpoints_changed.record(self.clock.now().saturating_sub(start));
+            }
+            if let Err(fault) = result {
+                self.fault(fault);
+            }
+        }
+    }
+
+    /// An endpoint for a request that begins, or begins again, at `now`. `hash`: of what the route is keyed by, or
+    /// 0. None only when the request has been to all endpoints there are.
+    pub fn pick(&mut self, now: u64, hash: u64, request: &mut RequestHead) -> Option<Picked> {
+        let Some(occupant) = &mut self.occupant else {
+            self.fallback_metrics.no_policy.increment(1);
+            return self.fall_back(request);
+        };
+        if self.snapshot.endpoints().len() <= request.tried.len() && exhausted(&self.snapshot, request) {
+            return None;
+        }
+        let answer = occupant.lane.pick(now, hash, request);
+        let at = self.clock.now();
+        if let Some(metrics) = &self.metrics {
+            metrics.pick.record(at.saturating_sub(now).saturating_sub(self.clock.overhead_ns()));
+        }
+        match answer {
+            Ok(index) => match self.snapshot.get(index) {
+                Some(endpoint) if request.tried.is_empty() || !request.tried.contains(&endpoint.id) => {
+                    return Some(Picked { index, generation: occupant.generation.number, at });
+                }
+                Some(_) => self.fallback_metrics.tried_again.increment(1),
+                None if index == DECLINE => self.fallback_metrics.declined.increment(1),
+                None => {
+                    let count = self.snapshot.endpoints().len() as u32;
+                    self.fault(Fault::BadIndex { index, count });
+                }
+            },
+            Err(fault) => self.fault(fault),
+        }
+        self.fall_back(request)
+    }
+
+    fn fall_back(&mut self, request: &RequestHead) -> Option<Picked> {
+        let index = self.fallback.pick(&self.snapshot, &request.tried)?;
+        Some(Picked { index, generation: 0, at: self.clock.now() })
+    }
+
+    /// Tells the policy how an attempt went.
+    pub fn on_result(&mut self, now: u64, result: &AttemptResult) {
+        let Some(occupant) = &mut self.occupant else { return };
+        if !occupant.exports.feedback {
+            return;
+        }
+        let answer = occupant.lane.on_result(now, result);
+        if let Some(metrics) = &self.metrics {
+            metrics.on_result.record(self.clock.now().saturating_sub(now).saturating_sub(self.clock.overhead_ns()));
+        }
+        if let Err(fault) = answer {
+            self.fault(fault);
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        let Some(occupant) = &self.occupant else { return };
+        if let Some(metrics) = &mut self.metrics {
+            metrics.fault(&fault);
+        }
+        self.fallback_metrics.fault.increment(1);
+        let generation = occupant.generation.number;
+        if fault.is_fatal() {
+            // Nobody sits here until the control side has built a new instance, off this thread.
+            self.occupant = None;
+        }
+        // A full channel means that the control side knows more than enough already: the counters have it all.
+        let _ = self.reports.try_send(Report { worker: self.worker, generation, fault });
+    }
+
+    fn install(&mut self, mut instance: Instance, carry: bool) -> Result<Installed, Fault> {
+        if instance.shown_generation() != self.snapshot.generation {
+            instance.endpoints_changed(self.clock.now(), Arc::clone(&self.snapshot))?;
+        }
+        let saved = if carry && instance.exports.state { self.save() } else { None };
+        let carried = match &saved {
+            Some(saved) => Some(instance.carry(saved, &self.snapshot, self.clock.now())?),
+            None => None,
+        };
+        if self.metrics.as_ref().is_none_or(|metrics| metrics.generation != instance.generation.number) {
+            self.metrics = Some(GenerationMetrics::new(&instance.generation));
+        }
+        self.occupant = Some(instance);
+        Ok(Installed { carried, at: self.clock.now() })
+    }
+
+    fn save(&mut self) -> Option<Saved> {
+        let occupant = self.occupant.as_mut().filter(|occupant| occupant.exports.state)?;
+        match occupant.lane.save() {
+            Ok(saved) => saved,
+            Err(fault) => {
+                self.fault(fault);
+                None
+            }
+        }
+    }
+}
+
+/// Whether a request has been everywhere.
+fn exhausted(snapshot: &ClusterSnapshot, request: &RequestHead) -> bool {
+    snapshot.endpoints().iter().all(|endpoint| request.tried.contains(&endpoint.id))
+}

@@ -1,0 +1,243 @@
+//! What an instance's host functions work on: the endpoints shown, the request being balanced, limits, the log.
+
+use std::{sync::Arc, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
+use sluicegate_core::{ClusterSnapshot, EndpointId, Signal};
+use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, bail};
+
+use crate::{Fault, RequestHead, engine::Limits};
+
+/// The longest line that a policy may log; the rest is cut off.
+const LOG_BYTES: usize = 1024;
+/// How many lines a policy may log a second: enough to debug with, too few to fill a disk.
+const LOG_LINES_PER_S: u32 = 10;
+
+/// The state behind one instance.
+pub(crate) struct HostState {
+    pub(crate) snapshot: Arc<ClusterSnapshot>,
+    pub(crate) now: u64,
+    /// The request being balanced, during a pick of a policy that imports `request`.
+    pub(crate) request: Option<RequestHead>,
+    pub(crate) deadline: Deadline,
+    pub(crate) limiter: Limiter,
+    /// The module's memory and allocator; of a core module only, and once it stands.
+    pub(crate) guest: Option<Guest>,
+    log: Log,
+}
+
+impl HostState {
+    pub(crate) fn new(policy: Arc<str>, limits: &Limits) -> Self {
+        Self {
+            snapshot: Arc::new(ClusterSnapshot::empty("")),
+            now: 0,
+            request: None,
+            deadline: Deadline { callback: "start", limit: limits.setup_timeout, cpu_start: None },
+            limiter: Limiter { memory_bytes: limits.memory_bytes, in_use: 0, refused: None },
+            guest: None,
+            log: Log { policy, window: 0, lines: 0, dropped: 0, last_error: None },
+        }
+    }
+
+    /// The endpoint at an index that a policy named.
+    pub(crate) fn endpoint(&self, index: u32) -> wasmtime::Result<&sluicegate_core::Endpoint> {
+        match self.snapshot.get(index) {
+            Some(endpoint) => Ok(endpoint),
+            None => bail!("endpoint index {index} is out of range: the count is {}", self.snapshot.endpoints().len()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn read(&self, index: u32, signal: Signal) -> wasmtime::Result<u64> {
+        match self.snapshot.read(index, signal, self.now) {
+            Some(value) => Ok(value),
+            None => bail!("endpoint index {index} is out of range: the count is {}", self.snapshot.endpoints().len()),
+        }
+    }
+
+    pub(crate) fn request(&self) -> wasmtime::Result<&RequestHead> {
+        match &self.request {
+            Some(request) => Ok(request),
+            None => bail!("`request` can be asked during `pick` only"),
+        }
+    }
+
+    pub(crate) fn path(&self) -> wasmtime::Result<String> {
+        let uri = &self.request()?.parts.uri;
+        Ok(uri.path_and_query().map_or("/", |target| target.as_str()).to_owned())
+    }
+
+    pub(crate) fn authority(&self) -> wasmtime::Result<String> {
+        let parts = &self.request()?.parts;
+        if let Some(authority) = parts.uri.authority() {
+            return Ok(authority.as_str().to_owned());
+        }
+        Ok(self.header("host")?.unwrap_or_default())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> wasmtime::Result<Option<String>> {
+        let value = self.request()?.parts.headers.get(name);
+        Ok(value.and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).map(str::to_owned))
+    }
+
+    pub(crate) fn cookie(&self, name: &str) -> wasmtime::Result<Option<String>> {
+        let headers = self.request()?.parts.headers.get_all(http::header::COOKIE);
+        let pairs = headers.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+        let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+        Ok(pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()))
+    }
+
+    /// The current index of the nth endpoint that the request has been to. One that has left since has none.
+    pub(crate) fn tried(&self, nth: u32) -> wasmtime::Result<u32> {
+        let index_of = |id: &EndpointId| self.snapshot.endpoints().iter().position(|endpoint| endpoint.id == *id);
+        let index = self.request()?.tried.iter().filter_map(index_of).nth(nth as usize);
+        Ok(index.map_or(u32::MAX, |index| index as u32))
+    }
+
+    pub(crate) fn log(&mut self, level: u32, message: &str) {
+        self.log.write(self.now, level, message);
+    }
+
+    /// Names what made a call end.
+    pub(crate) fn fault(&mut self, error: &wasmtime::Error) -> Fault {
+        let callback = self.deadline.callback;
+        if let Some(refused) = self.limiter.refused.take() {
+            return Fault::Memory { callback, asked: refused.asked, limit: refused.limit, unit: refused.unit };
+        }
+        match error.downcast_ref::<wasmtime::Trap>() {
+            Some(wasmtime::Trap::Interrupt) => Fault::Timeout { callback, deadline: self.deadline.limit },
+            Some(wasmtime::Trap::StackOverflow) => Fault::StackOverflow { callback },
+            _ => {
+                let cause = error.root_cause().to_string();
+                let reason = match self.log.last_error.take() {
+                    Some(message) => format!("{cause}; its last words: {message}"),
+                    None => cause,
+                };
+                Fault::Trap { callback, reason }
+            }
+        }
+    }
+}
+
+/// Where the fast lane's host functions read and write.
+#[derive(Clone)]
+pub(crate) struct Guest {
+    pub(crate) memory: wasmtime::Memory,
+    pub(crate) realloc: wasmtime::TypedFunc<(u32, u32, u32, u32), u32>,
+}
+
+/// A call's deadline.
+///
+/// The engine's epoch ticks in wall time. A worker that the kernel has put aside in the middle of a call must not be
+/// blamed on the policy, so once the first tick has passed, what counts is the thread's own processor time. Reading
+/// that is a system call, but only calls that last for a tick come to it.
+pub(crate) struct Deadline {
+    pub(crate) callback: &'static str,
+    pub(crate) limit: Duration,
+    pub(crate) cpu_start: Option<Duration>,
+}
+
+/// The epoch callback: whether a call that has seen a tick pass may go on.
+pub(crate) fn at_tick(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<UpdateDeadline> {
+    let deadline = &mut store.data_mut().deadline;
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let used = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+    let start = *deadline.cpu_start.get_or_insert(used);
+    let over = used.saturating_sub(start) >= deadline.limit;
+    Ok(if over { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
+}
+
+/// Bounds what an instance may allocate.
+pub(crate) struct Limiter {
+    memory_bytes: usize,
+    in_use: usize,
+    refused: Option<Refused>,
+}
+
+struct Refused {
+    asked: usize,
+    limit: usize,
+    unit: &'static str,
+}
+
+/// Table elements are 8 to 16 bytes each. Compiled Rust, C and Go need a few thousand.
+const TABLE_ELEMENTS: usize = 100_000;
+
+impl Limiter {
+    /// Bytes of all the instance's memories.
+    pub(crate) fn memory_in_use(&self) -> usize {
+        self.in_use
+    }
+
+    fn check(&mut self, asked: usize, limit: usize, unit: &'static str) -> wasmtime::Result<bool> {
+        if asked <= limit {
+            return Ok(true);
+        }
+        self.refused = Some(Refused { asked, limit, unit });
+        bail!("over the limit of {limit} {unit}")
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        // A component may have several memories: the limit is for all of them.
+        let in_use = self.in_use + (desired - current);
+        self.check(in_use, self.memory_bytes, "bytes of memory")?;
+        self.in_use = in_use;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.check(desired, TABLE_ELEMENTS, "table elements")
+    }
+
+    // A component is a few core instances, each with a memory of its own at the most.
+    fn instances(&self) -> usize {
+        32
+    }
+
+    fn tables(&self) -> usize {
+        32
+    }
+
+    fn memories(&self) -> usize {
+        4
+    }
+}
+
+struct Log {
+    policy: Arc<str>,
+    window: u64,
+    lines: u32,
+    dropped: u64,
+    last_error: Option<String>,
+}
+
+impl Log {
+    fn write(&mut self, now: u64, level: u32, message: &str) {
+        let end = (0..=LOG_BYTES.min(message.len())).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+        let message = &message[..end];
+        if level == 0 {
+            self.last_error = Some(message.to_owned());
+        }
+        let second = now / 1_000_000_000;
+        if second != self.window {
+            if self.dropped > 0 {
+                tracing::warn!(target: "sluicegate::policy", policy = %self.policy, "{} lines dropped", self.dropped);
+            }
+            (self.window, self.lines, self.dropped) = (second, 0, 0);
+        }
+        if self.lines >= LOG_LINES_PER_S {
+            self.dropped += 1;
+            return;
+        }
+        self.lines += 1;
+        let policy = &self.policy;
+        match level {
+            0 => tracing::error!(target: "sluicegate::policy", %policy, "{message}"),
+            1 => tracing::warn!(target: "sluicegate::policy", %policy, "{message}"),
+            2 => tracing::info!(target: "sluicegate::policy", %policy, "{message}"),
+            _ => tracing::debug!(target: "sluicegate::policy", %policy, "{message}"),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! One attempt at one endpoint, from the pick to the end of the answer.
+
+use std::rc::Rc;
+
+use http::StatusCode;
+use sluicegate_core::{AttemptResult, InFlight, Outcome};
+use sluicegate_policy::{Clock, Picked};
+
+use crate::{cluster::Cluster, endpoint::WorkerEndpoint, upstream::Upstream};
+
+/// Counts as in flight for as long as it lives. When it goes, whichever way, its result is recorded and told to the
+/// policy, once: as cancelled, if nobody said how it went.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    cluster: Rc<Cluster>,
+    /// Always there until the drop.
+    in_flight: Option<InFlight<Rc<WorkerEndpoint>>>,
+    clock: Clock,
+    began: u64,
+    connect_us: u32,
+    first_byte_us: u32,
+    status: u16,
+    outcome: Outcome,
+}
+
+impl Attempt {
+    pub(crate) fn begin(cluster: &Rc<Cluster>, endpoint: &Rc<WorkerEndpoint>, picked: &Picked, clock: Clock) -> Self {
+        Self {
+            cluster: Rc::clone(cluster),
+            in_flight: Some(InFlight::begin(Rc::clone(endpoint))),
+            clock,
+            began: picked.at,
+            connect_us: 0,
+            first_byte_us: 0,
+            status: 0,
+            outcome: Outcome::Cancelled,
+        }
+    }
+
+    /// The connection stands.
+    pub(crate) fn connected(&mut self, now: u64) {
+        self.connect_us = self.since(now).max(1);
+    }
+
+    /// The answer's head is there.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.first_byte_us = self.since(self.clock.now()).max(1);
+        self.status = status.as_u16();
+    }
+
+    /// Keeps the connection for the next request, if it can carry one.
+    pub(crate) fn release(&self, upstream: Box<Upstream>) {
+        if upstream.is_idle()
+            && let Some(in_flight) = &self.in_flight
+        {
+            in_flight.endpoint().park(upstream, self.clock.now(), &self.cluster.settings.get());
+        }
+    }
+
+    pub(crate) fn finish(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    /// Microseconds since the attempt began.
+    fn since(&self, now: u64) -> u32 {
+        u32::try_from(now.saturating_sub(self.began) / 1000).unwrap_or(u32::MAX)
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let Some(in_flight) = self.in_flight.take() else { return };
+        let endpoint = Rc::clone(in_flight.endpoint());
+        // Whoever hears the result should see the endpoint without this attempt.
+        drop(in_flight);
+        let now = self.clock.now();
+        let result = AttemptResult {
+            endpoint: endpoint.endpoint.id,
+            outcome: self.outcome,
+            status: self.status,
+            connect_us: self.connect_us,
+            first_byte_us: self.first_byte_us,
+            total_us: self.since(now),
+        };
+        endpoint.endpoint.live.record(&result);
+        endpoint.metrics.finished(self.outcome, now.saturating_sub(self.began));
+        self.cluster.tell(now, result);
+    }
+}
+

@@ -1,0 +1,190 @@
+//! Bodies on their way through, in both directions: frame by frame, so that a slow receiver slows its sender.
+
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use sluicegate_core::Outcome;
+
+use crate::{attempt::Attempt, record::Record, upstream::Upstream};
+
+/// How a client's body is getting on.
+#[derive(Debug, Default)]
+pub(crate) struct Upload {
+    /// Frames passed on.
+    pub(crate) frames: Cell<u64>,
+    /// Whether the client broke it off.
+    pub(crate) broke: Cell<bool>,
+}
+
+/// A body from a client.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    Empty,
+    Streaming { incoming: Incoming, upload: Rc<Upload> },
+}
+
+impl RequestBody {
+    pub(crate) fn streaming(incoming: Incoming) -> Self {
+        Self::Streaming { incoming, upload: Rc::default() }
+    }
+
+    pub(crate) fn upload(&self) -> Option<Rc<Upload>> {
+        match self {
+            Self::Empty => None,
+            Self::Streaming { upload, .. } => Some(Rc::clone(upload)),
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self::Streaming { incoming, upload } = &mut *self else { return Poll::Ready(None) };
+        let frame = Pin::new(incoming).poll_frame(cx);
+        match &frame {
+            Poll::Ready(Some(Ok(_))) => upload.frames.set(upload.frames.get() + 1),
+            Poll::Ready(Some(Err(_))) => upload.broke.set(true),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+/// A body for a client.
+pub(crate) struct ResponseBody(Kind);
+
+enum Kind {
+    Text(Option<Bytes>),
+    Relay(Relay),
+}
+
+/// An endpoint's body, with all that ends when it ends.
+struct Relay {
+    incoming: Incoming,
+    /// The connection that it comes from, until that has nothing more to do with it.
+    upstream: Option<Box<Upstream>>,
+    /// Whether the connection was driven since the last frame was taken.
+    is_driven: bool,
+    attempt: Option<Attempt>,
+    record: Record,
+}
+
+impl ResponseBody {
+    /// The proxy's own words.
+    pub(crate) fn text(text: Bytes) -> Self {
+        Self(Kind::Text(Some(text)))
+    }
+
+    /// A body that comes from `upstream`, which was just driven; none when all of it has arrived already.
+    pub(crate) fn relay(
+        incoming: Incoming,
+        upstream: Option<Box<Upstream>>,
+        attempt: Option<Attempt>,
+        record: Record,
+    ) -> Self {
+        let mut relay = Relay { incoming, upstream, is_driven: true, attempt, record };
+        if relay.incoming.is_end_stream() {
+            relay.finish(Outcome::Answered);
+        }
+        Self(Kind::Relay(relay))
+    }
+}
+
+impl Relay {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(upstream) = &mut self.upstream {
+            if !std::mem::take(&mut self.is_driven) && upstream.drive(cx).is_ready() {
+                // Dropping it is what tells `incoming` whether this was the end of the body or its death.
+                self.upstream = None;
+            } else {
+                upstream.hush();
+            }
+        }
+        // Only a driven connection can bring more, so there is nothing to be woken for here.
+        let frame = Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+        match &frame {
+            Poll::Pending => match &self.upstream {
+                Some(upstream) => upstream.listen(),
+                // It can't be: a body without a connection has all its frames. If it is, better no end than a hang.
+                None => cx.waker().wake_by_ref(),
+            },
+            Poll::Ready(Some(Ok(frame))) => {
+                self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if frame.is_trailers() || self.incoming.is_end_stream() {
+                    self.finish(Outcome::Answered);
+                }
+            }
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, "an endpoint's body broke off");
+                self.record.broke_off();
+                self.finish(Outcome::Broken);
+            }
+            Poll::Ready(None) => self.finish(Outcome::Answered),
+        }
+        frame
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if let Some(attempt) = self.attempt.take() {
+            if let Some(upstream) = self.upstream.take() {
+                attempt.release(upstream);
+            }
+            attempt.finish(outcome);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.0 {
+            Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Kind::Relay(relay) => relay.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Text(text) => text.is_none(),
+            Kind::Relay(relay) => relay.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Kind::Relay(relay) => relay.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A worker's own side of an endpoint: its idle connections and its metrics.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+    sync::Arc,
+};
+
+use sluicegate_core::{Endpoint, HasLive, Live};
+
+use crate::{cluster::ClusterSettings, metrics::EndpointMetrics, upstream::Upstream};
+
+/// An endpoint, as one worker uses it. It stays the same for as long as the endpoint is in the cluster.
+pub(crate) struct WorkerEndpoint {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) metrics: EndpointMetrics,
+    // The last one in is the first one out: it is the least likely to have been closed by the endpoint meanwhile,
+    // and those that are not needed expire.
+    idle: RefCell<Vec<Box<Upstream>>>,
+    is_retired: Cell<bool>,
+}
+
+impl WorkerEndpoint {
+    pub(crate) fn new(cluster: &str, endpoint: &Arc<Endpoint>) -> Rc<Self> {
+        Rc::new(Self {
+            endpoint: Arc::clone(endpoint),
+            metrics: EndpointMetrics::new(cluster, &endpoint.name),
+            idle: RefCell::default(),
+            is_retired: Cell::new(false),
+        })
+    }
+
+    /// An idle connection, if there is one. The endpoint may have closed it: that shows when it is driven.
+    pub(crate) fn checkout(&self, now: u64, settings: &ClusterSettings) -> Option<Box<Upstream>> {
+        let mut idle = self.idle.borrow_mut();
+        let upstream = idle.pop()?;
+        if upstream.idle_since < settings.oldest_idle(now) {
+            // All others are older still.
+            idle.clear();
+            return None;
+        }
+        Some(upstream)
+    }
+
+    /// Keeps a connection for later.
+    pub(crate) fn park(&self, mut upstream: Box<Upstream>, now: u64, settings: &ClusterSettings) {
+        let mut idle = self.idle.borrow_mut();
+        if !self.is_retired.get() && idle.len() < settings.max_idle_per_endpoint {
+            upstream.hush();
+            upstream.reused = true;
+            upstream.idle_since = now;
+            idle.push(upstream);
+        }
+    }
+
+    /// Closes connections that were idle for too long; the others let go of the tasks that used them last.
+    pub(crate) fn sweep(&self, now: u64, settings: &ClusterSettings) {
+        let oldest = settings.oldest_idle(now);
+        let mut idle = self.idle.borrow_mut();
+        let expired = idle.partition_point(|upstream| upstream.idle_since < oldest);
+        idle.drain(..expired);
+        idle.iter().for_each(|upstream| upstream.forget_user());
+    }
+
+    /// Closes the idle connections, and every other when its request is done.
+    pub(crate) fn retire(&self) {
+        self.is_retired.set(true);
+        self.idle.borrow_mut().clear();
+    }
+}
+
+impl HasLive for WorkerEndpoint {
+    fn live(&self) -> &Live {
+        &self.endpoint.live
+    }
+}
+
+impl fmt::Debug for WorkerEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerEndpoint").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,256 @@
+//! The only loop on a request's walk: pick, connect or reuse, send, classify; then done, or the next attempt.
+//!
+//! What is tried again, and why it is safe:
+//!
+//! - *On another endpoint*, up to the cluster's `max_attempts`: only when no connection could be made, so nothing of
+//!   the request was sent.
+//! - *On another connection to the same endpoint*, without counting it as an attempt: when a reused connection turns
+//!   out to be closed. Endpoints may close an idle connection at any moment (RFC 9112, section 9.6). If hyper had not
+//!   begun to send, any request is sent again; if it had and nothing came back, only a repeatable one, once, on a
+//!   fresh connection.
+//!
+//! Nothing else is sent twice.
+
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION, request::Parts};
+use hyper::body::{Body, Incoming};
+use sluicegate_core::Outcome;
+use tokio::task::unconstrained;
+
+use crate::{
+    attempt::Attempt,
+    body::{RequestBody, ResponseBody, Upload},
+    cluster::{Cluster, ClusterSettings},
+    connection::ClientConnection,
+    endpoint::WorkerEndpoint,
+    failure::Failure,
+    headers,
+    record::Record,
+    request::Inbound,
+    respond::respond,
+    upstream::Upstream,
+};
+
+/// A response's head, its body, and the connection that still works on it.
+type Answer = (Response<Incoming>, Option<Box<Upstream>>);
+
+/// Gets an answer for a request from one of the cluster's endpoints, or says why there is none.
+pub(crate) async fn exchange(cluster: Rc<Cluster>, mut inbound: Inbound, mut record: Record) -> Response<ResponseBody> {
+    let clock = record.client.worker.clock;
+    let settings = cluster.settings.get();
+    let mut now = record.began;
+    let mut last = None;
+    for _ in 0..settings.max_attempts.max(1) {
+        let Some((endpoint, picked)) = cluster.pick(now, &mut inbound.head) else { break };
+        record.picked(&endpoint, &picked, now);
+        let mut attempt = Attempt::begin(&cluster, &endpoint, &picked, clock);
+        match send(&endpoint, &settings, &record.client, &mut attempt, picked.at, &mut inbound).await {
+            Ok(answer) => return relay(answer, attempt, record),
+            Err(failure) => {
+                attempt.finish(failure.outcome());
+                if !failure.may_retry() {
+                    return respond(&failure, record);
+                }
+                inbound.head.tried.push(endpoint.endpoint.id);
+                last = Some(failure);
+                now = clock.now();
+            }
+        }
+    }
+    respond(&last.unwrap_or_else(|| Failure::NoEndpoint { cluster: Arc::clone(&cluster.name) }), record)
+}
+
+/// Sends a request to an endpoint, on as many connections as turn out to be closed.
+async fn send(
+    endpoint: &WorkerEndpoint,
+    settings: &ClusterSettings,
+    client: &ClientConnection,
+    attempt: &mut Attempt,
+    began: u64,
+    inbound: &mut Inbound,
+) -> Result<Answer, Failure> {
+    let clock = client.worker.clock;
+    let (mut now, mut must_be_fresh) = (began, false);
+    loop {
+        let idle = if must_be_fresh { None } else { endpoint.checkout(now, settings) };
+        let upstream = match idle {
+            Some(upstream) => {
+                endpoint.metrics.connections_reused.increment(1);
+                upstream
+            }
+            None => {
+                let upstream = Upstream::connect(&endpoint.endpoint, settings.connect_timeout).await?;
+                endpoint.metrics.connections_opened.increment(1);
+                now = clock.now();
+                attempt.connected(now);
+                upstream
+            }
+        };
+        let is_reused = upstream.reused;
+        let copy = (is_reused && inbound.is_repeatable).then(|| inbound.head.parts.clone());
+        let body = mem::replace(&mut inbound.body, RequestBody::Empty);
+        let deadline = Deadline::new(client, settings.response_timeout, now, body.upload());
+        let request = Request::from_parts(take_parts(&mut inbound.head.parts), body);
+        match transmit(upstream, request, deadline).await {
+            Ok(answer) => return accept(endpoint, attempt, answer),
+            Err(Broken::Unsent(request, source)) => {
+                let (parts, body) = request.into_parts();
+                (inbound.head.parts, inbound.body) = (parts, body);
+                if !is_reused {
+                    return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: false });
+                }
+            }
+            Err(Broken::Unanswered(source)) => match copy {
+                Some(parts) => {
+                    inbound.head.parts = parts;
+                    must_be_fresh = true;
+                }
+                None => return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: true }),
+            },
+            Err(Broken::Nonsense(error)) if error.is_parse() => return Err(bad_response(endpoint, error.to_string())),
+            Err(Broken::Nonsense(source)) => {
+                return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: true });
+            }
+            Err(Broken::TimedOut) => {
+                return Err(Failure::ResponseTimeout {
+                    endpoint: name_of(endpoint),
+                    timeout: settings.response_timeout,
+                });
+            }
+            Err(Broken::ByClient) => return Err(Failure::ClientBody),
+        }
+    }
+}
+
+/// What can break between a request and its response's head.
+enum Broken {
+    /// hyper had not begun to send it.
+    Unsent(Box<Request<RequestBody>>, hyper::Error),
+    /// Nothing came back.
+    Unanswered(hyper::Error),
+    /// Something came back that is no response's head, or only a part of one.
+    Nonsense(hyper::Error),
+    /// It took too long.
+    TimedOut,
+    /// The client broke off its body.
+    ByClient,
+}
+
+/// Sends a request on a connection and waits for the response's head.
+async fn transmit(
+    mut upstream: Box<Upstream>,
+    request: Request<RequestBody>,
+    mut deadline: Deadline<'_>,
+) -> Result<Answer, Broken> {
+    let traffic = Rc::clone(&upstream.traffic);
+    traffic.received.set(false);
+    // The connection is driven before each look at the response, so the look itself needs no waker; nor may it be
+    // put off by the task's budget, for then it would.
+    let mut response = pin!(unconstrained(upstream.sender.try_send_request(request)));
+    let mut upstream = Some(upstream);
+    let result = poll_fn(|cx| {
+        if upstream.as_mut().is_some_and(|upstream| upstream.drive(cx).is_ready()) {
+            // The connection is over. Dropping it settles what becomes of the request.
+            upstream = None;
+        }
+        match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => deadline.poll(cx).map(|()| None),
+        }
+    })
+    .await;
+    match result {
+        Some(Ok(response)) => Ok((response, upstream)),
+        Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => Err(Broken::ByClient),
+        Some(Err(mut error)) => Err(match error.take_message() {
+            Some(request) => Broken::Unsent(Box::new(request), error.into_error()),
+            None if traffic.received.get() => Broken::Nonsense(error.into_error()),
+            None => Broken::Unanswered(error.into_error()),
+        }),
+        None => Err(Broken::TimedOut),
+    }
+}
+
+/// When a response's head has to be there.
+struct Deadline<'a> {
+    client: &'a ClientConnection,
+    timeout: u64,
+    at: u64,
+    upload: Option<Rc<Upload>>,
+    frames: u64,
+}
+
+impl<'a> Deadline<'a> {
+    fn new(client: &'a ClientConnection, timeout: Duration, now: u64, upload: Option<Rc<Upload>>) -> Self {
+        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        Self { client, timeout, at: now.saturating_add(timeout), upload, frames: 0 }
+    }
+
+    /// Ready when the endpoint has had its time, and the client's body did not move meanwhile.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.client.timer.poll(cx, self.at));
+            let frames = self.upload.as_ref().map_or(0, |upload| upload.frames.get());
+            if frames == self.frames {
+                return Poll::Ready(());
+            }
+            self.frames = frames;
+            self.at = self.client.worker.clock.now().saturating_add(self.timeout);
+        }
+    }
+}
+
+/// Checks a response and makes it one of this hop.
+fn accept(endpoint: &WorkerEndpoint, attempt: &mut Attempt, (mut response, upstream): Answer) -> Result<Answer, Failure> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(bad_response(endpoint, "a switch of protocols that nobody asked for".into()));
+    }
+    if headers::clean(response.headers_mut()).has_other_coding {
+        return Err(bad_response(endpoint, "a transfer coding other than chunked".into()));
+    }
+    attempt.answered(response.status());
+    Ok((response, upstream))
+}
+
+/// Passes a response on to the client.
+fn relay((response, upstream): Answer, attempt: Attempt, mut record: Record) -> Response<ResponseBody> {
+    let (mut parts, incoming) = response.into_parts();
+    record.answered(parts.status);
+    // The proxy's own version (RFC 9112, section 2.3); hyper lowers it for a client that needs that.
+    parts.version = Version::HTTP_11;
+    let ends_with_connection = record.is_http_10() && incoming.size_hint().exact().is_none();
+    if ends_with_connection || record.must_close() {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    // Most responses fit into one read: then the connection is free before the client has got anything.
+    let is_through = upstream.as_ref().is_some_and(|upstream| upstream.is_idle());
+    let body = if is_through {
+        upstream.into_iter().for_each(|upstream| attempt.release(upstream));
+        attempt.finish(Outcome::Answered);
+        ResponseBody::relay(incoming, None, None, record)
+    } else {
+        ResponseBody::relay(incoming, upstream, Some(attempt), record)
+    };
+    Response::from_parts(parts, body)
+}
+
+fn bad_response(endpoint: &WorkerEndpoint, reason: String) -> Failure {
+    Failure::BadResponse { endpoint: name_of(endpoint), reason }
+}
+
+fn name_of(endpoint: &WorkerEndpoint) -> Arc<str> {
+    Arc::clone(&endpoint.endpoint.name)
+}
+
+fn take_parts(parts: &mut Parts) -> Parts {
+    mem::replace(parts, Request::new(()).into_parts().0)
+}

@@ -1,0 +1,122 @@
+//! What can go wrong on a request's walk.
+
+use std::{io, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use sluicegate_core::Outcome;
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Client,
+    Proxy,
+    Upstream,
+}
+
+impl Origin {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Proxy => "proxy",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// Why a request gets no answer from an endpoint.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the request is malformed: {0}")]
+    BadRequest(&'static str),
+    #[error("{0} is not supported")]
+    NotSupported(&'static str),
+    #[error("no route for this host and path")]
+    NoRoute,
+    #[error("cluster {cluster} has no endpoint to send this request to")]
+    NoEndpoint { cluster: Arc<str> },
+    #[error("can't connect to {endpoint}: {source}")]
+    Connect { endpoint: Arc<str>, source: io::Error },
+    #[error("no connection to {endpoint} within {timeout:?}")]
+    ConnectTimeout { endpoint: Arc<str>, timeout: Duration },
+    #[error("{endpoint} closed the connection before it answered: {source}")]
+    UpstreamClosed { endpoint: Arc<str>, source: hyper::Error, sent: bool },
+    #[error("{endpoint} answered with something that is not HTTP/1.1: {reason}")]
+    BadResponse { endpoint: Arc<str>, reason: String },
+    #[error("{endpoint} did not answer within {timeout:?}")]
+    ResponseTimeout { endpoint: Arc<str>, timeout: Duration },
+    #[error("the request's body broke off")]
+    ClientBody,
+}
+
+/// All labels, so that a counter for each can be registered up front.
+pub(crate) const LABELS: [&str; 10] = [
+    "bad_request",
+    "not_supported",
+    "no_route",
+    "no_endpoint",
+    "connect_failed",
+    "connect_timeout",
+    "upstream_closed",
+    "bad_response",
+    "response_timeout",
+    "client_body",
+];
+
+impl Failure {
+    /// Where it is in [`LABELS`].
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Self::BadRequest(_) => 0,
+            Self::NotSupported(_) => 1,
+            Self::NoRoute => 2,
+            Self::NoEndpoint { .. } => 3,
+            Self::Connect { .. } => 4,
+            Self::ConnectTimeout { .. } => 5,
+            Self::UpstreamClosed { .. } => 6,
+            Self::BadResponse { .. } => 7,
+            Self::ResponseTimeout { .. } => 8,
+            Self::ClientBody => 9,
+        }
+    }
+
+    /// A short, stable name for metrics, logs and the client.
+    pub(crate) fn label(&self) -> &'static str {
+        LABELS[self.index()]
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::ClientBody => StatusCode::BAD_REQUEST,
+            Self::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoEndpoint { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Connect { .. } | Self::UpstreamClosed { .. } | Self::BadResponse { .. } => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout { .. } | Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Self::BadRequest(_) | Self::NotSupported(_) | Self::ClientBody => Origin::Client,
+            Self::NoRoute | Self::NoEndpoint { .. } => Origin::Proxy,
+            _ => Origin::Upstream,
+        }
+    }
+
+    /// What it means for the endpoint that was tried.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::UpstreamClosed { sent: false, .. } => {
+                Outcome::ConnectFailed
+            }
+            Self::UpstreamClosed { .. } | Self::BadResponse { .. } => Outcome::Broken,
+            Self::ResponseTimeout { .. } => Outcome::TimedOut,
+            _ => Outcome::Cancelled,
+        }
+    }
+
+    /// Whether another endpoint may be tried: only when nothing of the request was sent.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.outcome() == Outcome::ConnectFailed
+    }
+}

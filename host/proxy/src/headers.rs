@@ -1,0 +1,140 @@
+//! Headers that belong to one hop and must not be forwarded (RFC 9110, section 7.6.1), in either direction.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
+        UPGRADE,
+    },
+};
+
+pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Names that `Connection` may not take away: forwarding relies on them, or added them.
+const KEPT: [HeaderName; 5] = [HOST, CONTENT_LENGTH, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO];
+
+/// What the hop's own headers said before they were removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hop {
+    /// The body comes in chunks.
+    pub(crate) is_chunked: bool,
+    /// The body is encoded in a way that only the sender and this proxy could know of.
+    pub(crate) has_other_coding: bool,
+    /// The sender understands trailers.
+    pub(crate) takes_trailers: bool,
+    /// What the sender would rather speak.
+    pub(crate) upgrade: Option<HeaderValue>,
+}
+
+/// Removes what belongs to this hop, and says what it said. A message that says nothing of the hop, which is the
+/// most common one, costs one walk over its names.
+pub(crate) fn clean(headers: &mut HeaderMap) -> Hop {
+    let mut hop = Hop::default();
+    let (mut has_connection, mut has_other) = (false, false);
+    for name in headers.keys() {
+        match *name {
+            CONNECTION => has_connection = true,
+            TRANSFER_ENCODING | TE | UPGRADE | EXPECT | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => has_other = true,
+            // The other names are no constants of the `http` crate, so they are compared as text.
+            _ => has_other |= matches!(name.as_str(), "keep-alive" | "proxy-connection"),
+        }
+    }
+    if has_other {
+        clean_others(headers, &mut hop);
+    }
+    if has_connection {
+        clean_connection(headers);
+    }
+    hop
+}
+
+fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
+    for value in headers.get_all(TRANSFER_ENCODING) {
+        let is_chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        hop.is_chunked |= is_chunked;
+        hop.has_other_coding |= !is_chunked;
+    }
+    if headers.remove(TRANSFER_ENCODING).is_some() {
+        // It overrides a length (RFC 9112, section 6.3); to forward both would let the next hop see another message.
+        headers.remove(CONTENT_LENGTH);
+    }
+    hop.takes_trailers = headers.get_all(TE).iter().any(|value| tokens(value).any(|token| is(token, "trailers")));
+    hop.upgrade = headers.remove(UPGRADE);
+    // The wait for "100 Continue" is this hop's: the client gets it when the body is first asked for.
+    for name in [TE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, KEEP_ALIVE, PROXY_CONNECTION] {
+        headers.remove(name);
+    }
+}
+
+fn clean_connection(headers: &mut HeaderMap) {
+    let says_nothing_else = |value: &HeaderValue| matches!(value.as_bytes(), b"keep-alive" | b"close" | b"Keep-Alive");
+    if !headers.get_all(CONNECTION).iter().all(says_nothing_else) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(tokens)
+            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+            .collect();
+        for name in named.iter().filter(|name| !KEPT.contains(name)) {
+            headers.remove(name);
+        }
+    }
+    headers.remove(CONNECTION);
+}
+
+/// The elements of a comma-separated list (RFC 9110, section 5.6.1). A value that is not text has none.
+pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim)
+}
+
+pub(crate) fn is(token: &str, name: &str) -> bool {
+    token.eq_ignore_ascii_case(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lines: &[(&str, &str)], expected: &[&str]) -> Hop {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        let hop = clean(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, expected);
+        hop
+    }
+
+    #[test]
+    fn what_belongs_to_the_hop_goes_and_the_rest_stays() {
+        assert_eq!(check(&[("host", "a"), ("accept", "*/*")], &["accept", "host"]), Hop::default());
+        check(&[("connection", "keep-alive"), ("keep-alive", "timeout=5"), ("x", "1")], &["x"]);
+        check(&[("connection", "close, X-One"), ("connection", "x-two"), ("x-one", "1"), ("x-two", "2")], &[]);
+        check(&[("proxy-connection", "keep-alive"), ("proxy-authorization", "x"), ("trailer", "t")], &["trailer"]);
+    }
+
+    #[test]
+    fn connection_takes_nothing_that_forwarding_needs() {
+        let lines = [("connection", "host, content-length, x-forwarded-for"), ("host", "a"), ("content-length", "1")];
+        check(&lines, &["content-length", "host"]);
+    }
+
+    #[test]
+    fn framing_is_never_ambiguous() {
+        let hop = check(&[("transfer-encoding", "chunked"), ("content-length", "5")], &[]);
+        assert!(hop.is_chunked && !hop.has_other_coding);
+        assert!(check(&[("transfer-encoding", "gzip, chunked")], &[]).has_other_coding);
+    }
+
+    #[test]
+    fn trailers_and_upgrades_are_noticed() {
+        assert!(check(&[("te", "deflate, Trailers")], &[]).takes_trailers);
+        assert_eq!(check(&[("upgrade", "h2c"), ("connection", "upgrade")], &[]).upgrade.unwrap(), "h2c");
+    }
+}

@@ -1,0 +1,111 @@
+//! A TCP stream as hyper wants it.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// Up to this many bytes are copied together and sent with one plain `write`: for a head and a small body that
+/// costs the kernel a tenth less than `writev`. More than that is not worth copying.
+const FLATTEN: usize = 8 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What others may know of a stream, and ask of it, while hyper has it.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    /// Set when anything is received; cleared by whoever wants to know.
+    pub(crate) received: Cell<bool>,
+    /// Whether to end the connection with a reset, so that the peer can't take what it got for the whole.
+    pub(crate) reset: Cell<bool>,
+}
+
+/// A TCP stream, read and written without an adapter in between.
+#[derive(Debug)]
+pub(crate) struct Io {
+    stream: TcpStream,
+    traffic: Rc<Traffic>,
+}
+
+impl Io {
+    pub(crate) fn new(stream: TcpStream) -> (Self, Rc<Traffic>) {
+        let traffic = Rc::new(Traffic::default());
+        (Self { stream, traffic: Rc::clone(&traffic) }, traffic)
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        if self.traffic.reset.get() {
+            // Should it fail, the stream ends as any other: nothing better can be done.
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+}
+
+impl Read for Io {
+    #[allow(unsafe_code)] // hyper's cursor can't be filled through a safe reader without copying every byte.
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // SAFETY: `ReadBuf` never de-initialises what it is given.
+        let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        let count = buffer.filled().len();
+        // SAFETY: `filled` says that this many bytes from the cursor's place on are initialised.
+        unsafe { cursor.advance(count) };
+        if count > 0 {
+            self.traffic.received.set(true);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [only] = slices {
+            return Pin::new(&mut self.stream).poll_write(cx, only);
+        }
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() > FLATTEN {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            slices.iter().for_each(|slice| scratch.extend_from_slice(slice));
+            Pin::new(&mut self.stream).poll_write(cx, scratch)
+        })
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

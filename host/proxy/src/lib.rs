@@ -1,0 +1,36 @@
+//! The data plane: the only crate that forwards traffic.
+//!
+//! A request's walk has one file for each step: [`listener`] -> [`connection`] -> [`request`] -> [`route`] ->
+//! [`exchange`] -> [`respond`]. Each worker is a thread of its own with its own listeners, connections and seats,
+//! so nothing on that walk takes a contended lock, crosses a thread or counts a shared reference.
+//!
+//! The control side adds clusters, waits until their policies are seated, and sets the routes last; it removes
+//! them in the reverse order.
+
+mod attempt;
+mod body;
+mod cluster;
+mod connection;
+mod endpoint;
+mod exchange;
+mod failure;
+mod handle;
+mod headers;
+mod io;
+mod listener;
+mod metrics;
+mod record;
+mod request;
+mod respond;
+mod route;
+mod timer;
+mod upstream;
+mod worker;
+mod workers;
+
+pub use cluster::ClusterSettings;
+pub use handle::{ControlError, WorkerHandle};
+pub use metrics::describe;
+pub use respond::ERROR_HEADER;
+pub use route::{Route, RouteTable};
+pub use workers::{SpawnError, StartError, ThreadStart, WorkerOptions, Workers, spawn_workers};

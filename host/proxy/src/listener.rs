@@ -1,0 +1,81 @@
+//! Listening sockets, one per worker and address.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{connection, worker::Worker};
+
+/// How many connections the kernel holds for a worker that is busy. The kernel's own limit may be lower.
+const BACKLOG: i32 = 4096;
+
+/// How long to wait after a failure to accept, doubled from the first to the last: out of file descriptors, most
+/// likely, and some will be free again soon. The connections wait in the backlog meanwhile.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+
+/// A socket of its own at an address that the other workers share. Nobody can connect before it listens.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` are two listeners, as in most servers' configurations.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Begins to listen.
+pub(crate) fn listen(socket: Socket) -> io::Result<TcpListener> {
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts connections until the worker drains; then those that are waiting already, and no more.
+pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener) {
+    let mut drained = pin!(worker.drains.notified());
+    drained.as_mut().enable();
+    let mut back_off = BACK_OFF.0;
+    while !worker.is_draining.get() {
+        let accepted = poll_fn(|cx| match listener.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending => drained.as_mut().poll(cx).map(|()| None),
+        })
+        .await;
+        match accepted {
+            Some(Ok((stream, address))) => {
+                back_off = BACK_OFF.0;
+                serve(&worker, stream, address);
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "can't accept a connection");
+                tokio::time::sleep(back_off).await;
+                back_off = (back_off * 2).min(BACK_OFF.1);
+            }
+            None => break,
+        }
+    }
+    // Whatever the kernel has completed is a client that was promised an answer.
+    poll_fn(|cx| {
+        while let Poll::Ready(Ok((stream, address))) = listener.poll_accept(cx) {
+            serve(&worker, stream, address);
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+fn serve(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr) {
+    tokio::task::spawn_local(connection::run(Rc::clone(worker), stream, address));
+}

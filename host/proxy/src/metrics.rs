@@ -1,0 +1,110 @@
+//! What is counted. Handles are registered once, on the worker's own thread; a request only records.
+
+use http::StatusCode;
+use metrics::{Counter, Histogram, counter, histogram};
+use sluicegate_core::Outcome;
+
+use crate::failure::LABELS;
+
+/// Registers what the metrics mean, once, at start.
+pub fn describe() {
+    use metrics::{Unit, describe_counter, describe_histogram};
+    describe_counter!("sluicegate_requests_total", "Requests, by cluster and class of status; `none`: client left.");
+    describe_histogram!(
+        "sluicegate_request_duration_seconds",
+        Unit::Seconds,
+        "From a request's head to the end of its response."
+    );
+    describe_counter!("sluicegate_errors_total", "Responses that the proxy made up itself, by what failed.");
+    describe_counter!("sluicegate_endpoint_requests_total", "Attempts, by endpoint and outcome.");
+    describe_histogram!("sluicegate_endpoint_duration_seconds", Unit::Seconds, "From a pick to the attempt's end.");
+    describe_counter!("sluicegate_downstream_connections_opened_total", "Connections accepted from clients.");
+    describe_counter!("sluicegate_downstream_connections_closed_total", "Connections from clients that are over.");
+    describe_counter!("sluicegate_upstream_connections_opened_total", "Connections made to endpoints.");
+    describe_counter!("sluicegate_upstream_connections_reused_total", "Requests sent on a connection made before.");
+}
+
+/// What a worker counts whatever the cluster.
+pub(crate) struct WorkerMetrics {
+    pub(crate) opened: Counter,
+    pub(crate) closed: Counter,
+    /// Requests that found no cluster.
+    pub(crate) unrouted: ClusterMetrics,
+}
+
+impl WorkerMetrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            opened: counter!("sluicegate_downstream_connections_opened_total"),
+            closed: counter!("sluicegate_downstream_connections_closed_total"),
+            unrouted: ClusterMetrics::new(""),
+        }
+    }
+}
+
+/// What is counted of a cluster.
+pub(crate) struct ClusterMetrics {
+    classes: [Counter; 6],
+    duration: Histogram,
+    errors: [Counter; LABELS.len()],
+}
+
+impl ClusterMetrics {
+    pub(crate) fn new(cluster: &str) -> Self {
+        Self {
+            classes: ["none", "1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| {
+                counter!("sluicegate_requests_total", "cluster" => cluster.to_owned(), "code_class" => class)
+            }),
+            duration: histogram!("sluicegate_request_duration_seconds", "cluster" => cluster.to_owned()),
+            errors: LABELS.map(|label| {
+                counter!("sluicegate_errors_total", "cluster" => cluster.to_owned(), "error" => label)
+            }),
+        }
+    }
+
+    /// Takes in a request that is over. No status: the client left before there was one.
+    pub(crate) fn finished(&self, status: Option<StatusCode>, ns: u64) {
+        let class = status.map_or(0, |status| usize::from(status.as_u16() / 100).min(5));
+        self.classes[class].increment(1);
+        self.duration.record(ns as f64 * 1e-9);
+    }
+
+    /// Takes in a failure, by its index in [`LABELS`].
+    pub(crate) fn failed(&self, label: usize) {
+        self.errors[label].increment(1);
+    }
+}
+
+/// What is counted of an endpoint.
+pub(crate) struct EndpointMetrics {
+    pub(crate) connections_opened: Counter,
+    pub(crate) connections_reused: Counter,
+    outcomes: [Counter; 5],
+    duration: Histogram,
+}
+
+impl EndpointMetrics {
+    pub(crate) fn new(cluster: &str, endpoint: &str) -> Self {
+        let labels = [("cluster", cluster.to_owned()), ("endpoint", endpoint.to_owned())];
+        let outcomes =
+            [Outcome::Answered, Outcome::ConnectFailed, Outcome::Broken, Outcome::TimedOut, Outcome::Cancelled];
+        Self {
+            connections_opened: counter!("sluicegate_upstream_connections_opened_total", &labels),
+            connections_reused: counter!("sluicegate_upstream_connections_reused_total", &labels),
+            outcomes: outcomes.map(|outcome| {
+                counter!(
+                    "sluicegate_endpoint_requests_total",
+                    "cluster" => cluster.to_owned(), "endpoint" => endpoint.to_owned(), "outcome" => outcome.label()
+                )
+            }),
+            duration: histogram!("sluicegate_endpoint_duration_seconds", &labels),
+        }
+    }
+
+    /// Takes in an attempt that is over.
+    pub(crate) fn finished(&self, outcome: Outcome, ns: u64) {
+        // The outcomes' numbers are their order above.
+        self.outcomes[outcome as usize].increment(1);
+        self.duration.record(ns as f64 * 1e-9);
+    }
+}

@@ -1,0 +1,130 @@
+//! What is counted and logged of a request, whichever way it ends.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header::HOST};
+use hyper::body::Incoming;
+use sluicegate_policy::Picked;
+
+use crate::{cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure};
+
+/// Lives from a request's head to the end of its response, and counts and logs the request when it goes.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) client: Rc<ClientConnection>,
+    pub(crate) began: u64,
+    pub(crate) cluster: Option<Rc<Cluster>>,
+    /// Bytes of the response's body.
+    pub(crate) bytes: u64,
+    version: Version,
+    status: Option<StatusCode>,
+    /// Only for the access log.
+    log: Option<Box<Log>>,
+}
+
+#[derive(Debug)]
+struct Log {
+    method: Method,
+    target: Uri,
+    host: Option<HeaderValue>,
+    endpoint: Option<Arc<str>>,
+    attempts: u32,
+    generation: u64,
+    pick_ns: u64,
+    error: &'static str,
+}
+
+impl Record {
+    pub(crate) fn begin(client: Rc<ClientConnection>, began: u64, request: &Request<Incoming>) -> Self {
+        client.is_busy.set(true);
+        let log = client.worker.access_log.then(|| {
+            Box::new(Log {
+                method: request.method().clone(),
+                target: request.uri().clone(),
+                host: request.headers().get(HOST).cloned(),
+                endpoint: None,
+                attempts: 0,
+                generation: 0,
+                pick_ns: 0,
+                error: "",
+            })
+        });
+        Self { client, began, cluster: None, bytes: 0, version: request.version(), status: None, log }
+    }
+
+    /// An endpoint was picked, `asked` being when the policy was asked.
+    pub(crate) fn picked(&mut self, endpoint: &WorkerEndpoint, picked: &Picked, asked: u64) {
+        if let Some(log) = &mut self.log {
+            log.endpoint = Some(Arc::clone(&endpoint.endpoint.name));
+            log.attempts += 1;
+            log.generation = picked.generation;
+            log.pick_ns += picked.at.saturating_sub(asked);
+        }
+    }
+
+    /// The client gets this status.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    pub(crate) fn fail(&mut self, failure: &Failure) {
+        self.cluster.as_ref().map_or(&self.client.worker.metrics.unrouted, |cluster| &cluster.metrics).failed(failure.index());
+        if let Some(log) = &mut self.log {
+            log.error = failure.label();
+        }
+    }
+
+    /// The response's body broke off on its way.
+    pub(crate) fn broke_off(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.error = "body_broke_off";
+        }
+        if self.is_http_10() {
+            // Where the end of the connection is the end of the body, only a reset says that something is missing.
+            self.client.traffic.reset.set(true);
+        }
+    }
+
+    /// Whether the client speaks HTTP/1.0.
+    pub(crate) fn is_http_10(&self) -> bool {
+        self.version == Version::HTTP_10
+    }
+
+    /// Whether the client should not send another request on its connection.
+    pub(crate) fn must_close(&self) -> bool {
+        self.client.worker.is_draining.get()
+    }
+
+    fn log(&self, log: &Log, ns: u64) {
+        tracing::info!(
+            target: "sluicegate::access",
+            client = %self.client.address,
+            method = %log.method,
+            path = %log.target.path(),
+            host = log.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
+            status = self.status.map_or(0, |status| status.as_u16()),
+            bytes = self.bytes,
+            cluster = self.cluster.as_ref().map_or("", |cluster| &*cluster.name),
+            endpoint = log.endpoint.as_deref().unwrap_or_default(),
+            attempts = log.attempts,
+            duration_us = u64::try_from(Duration::from_nanos(ns).as_micros()).unwrap_or(u64::MAX),
+            generation = log.generation,
+            pick_ns = log.pick_ns,
+            error = log.error,
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let now = self.client.worker.clock.now();
+        let ns = now.saturating_sub(self.began);
+        let worker = &self.client.worker;
+        self.cluster.as_ref().map_or(&worker.metrics.unrouted, |cluster| &cluster.metrics).finished(self.status, ns);
+        self.client.is_busy.set(false);
+        self.client.quiet_since.set(now);
+        if let Some(log) = &self.log {
+            self.log(log, ns);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! From what a client sent to what may be forwarded.
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Uri, Version,
+    header::{CONNECTION, HOST, TE, TRANSFER_ENCODING},
+    uri::PathAndQuery,
+};
+use hyper::body::{Body, Incoming};
+use sluicegate_policy::RequestHead;
+
+use crate::{
+    body::RequestBody,
+    connection::ClientConnection,
+    failure::Failure,
+    headers::{self, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Hop},
+};
+
+/// A request that may be forwarded.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) head: RequestHead,
+    pub(crate) body: RequestBody,
+    /// Whether sending it twice has the same effect as sending it once, and it has no body: then it may be sent
+    /// again when a reused connection breaks without an answer (RFC 9110, section 9.2.2).
+    pub(crate) is_repeatable: bool,
+}
+
+impl Inbound {
+    /// The host that is asked for.
+    pub(crate) fn host(&self) -> &[u8] {
+        self.head.parts.headers.get(HOST).map_or(b"", HeaderValue::as_bytes)
+    }
+}
+
+/// Checks a request and makes it one of the next hop.
+pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Result<Inbound, Failure> {
+    let (mut parts, incoming) = request.into_parts();
+    if parts.method == Method::CONNECT {
+        return Err(Failure::NotSupported("CONNECT"));
+    }
+    settle_target(&mut parts.uri, &mut parts.headers, parts.version, client)?;
+    let hop = headers::clean(&mut parts.headers);
+    if hop != Hop::default() {
+        forward_hop(&hop, &mut parts.headers)?;
+    }
+    forward_client(&mut parts.headers, client);
+    parts.version = Version::HTTP_11;
+    let body = if incoming.is_end_stream() { RequestBody::Empty } else { RequestBody::streaming(incoming) };
+    let is_repeatable = matches!(body, RequestBody::Empty) && parts.method.is_idempotent();
+    Ok(Inbound { head: RequestHead::new(parts, client.address.ip()), body, is_repeatable })
+}
+
+/// One host, in `Host`; one target, in origin form (RFC 9112, sections 3.2 and 3.3).
+fn settle_target(
+    uri: &mut Uri,
+    headers: &mut HeaderMap,
+    version: Version,
+    client: &ClientConnection,
+) -> Result<(), Failure> {
+    if let Some(authority) = uri.authority() {
+        // An absolute target overrides `Host`.
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let host = HeaderValue::from_str(host).map_err(|_| Failure::BadRequest("bad host in the target"))?;
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *uri = path.into();
+        headers.insert(HOST, host);
+        return Ok(());
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (Some(_), None) => Err(Failure::BadRequest("bad Host header")),
+        (Some(_), Some(_)) => Err(Failure::BadRequest("more than one Host header")),
+        (None, _) if version == Version::HTTP_10 => {
+            // The client meant whoever listens where it connected to.
+            let host = HeaderValue::from_str(&client.local.to_string());
+            headers.insert(HOST, host.map_err(|_| Failure::BadRequest("missing Host header"))?);
+            Ok(())
+        }
+        (None, _) => Err(Failure::BadRequest("missing Host header")),
+    }
+}
+
+/// Nothing that ends a host in a URI, and nothing that two parsers could disagree on.
+fn is_host(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b',' | b'\\'))
+}
+
+fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<(), Failure> {
+    if hop.has_other_coding {
+        return Err(Failure::NotSupported("a transfer coding other than chunked"));
+    }
+    let wants_http2 = |value: &HeaderValue| headers::tokens(value).all(|token| headers::is(token, "h2c"));
+    // An offer of HTTP/2 may be passed over in silence; whoever asks for another protocol can do nothing without it.
+    if hop.upgrade.as_ref().is_some_and(|value| !wants_http2(value)) {
+        return Err(Failure::NotSupported("Upgrade"));
+    }
+    if hop.is_chunked {
+        // hyper would leave out the body of a GET that has no length.
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if hop.takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    Ok(())
+}
+
+/// Tells the endpoint what it can't see: the client, and what it asked for. What an earlier proxy said stays.
+fn forward_client(headers: &mut HeaderMap, client: &ClientConnection) {
+    match headers.get(FORWARDED_FOR) {
+        None => {
+            headers.insert(FORWARDED_FOR, client.forwarded_for.clone());
+        }
+        // A line of its own is the same list (RFC 9110, section 5.3).
+        Some(_) => {
+            headers.append(FORWARDED_FOR, client.forwarded_for.clone());
+        }
+    }
+    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    if !headers.contains_key(FORWARDED_HOST)
+        && let Some(host) = headers.get(HOST).cloned()
+    {
+        headers.insert(FORWARDED_HOST, host);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_two_parsers_could_read_differently_are_refused() {
+        for good in ["example.com", "example.com:80", "[::1]:80", "10.0.0.1", "", "a_b"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in ["a b", "a/b", "user@a", "a,b", "a?b", "a#b", "a\\b", "\u{e4}"] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+}

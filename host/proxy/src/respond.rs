@@ -1,0 +1,28 @@
+//! The one place that turns failures into responses.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, header};
+
+use crate::{body::ResponseBody, failure::Failure, record::Record};
+
+/// Carries the failure's label in every response that the proxy makes up itself.
+pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-sluicegate-error");
+
+/// A response that says what failed; counts and logs it.
+pub(crate) fn respond(failure: &Failure, mut record: Record) -> Response<ResponseBody> {
+    let (label, status) = (failure.label(), failure.status());
+    tracing::debug!(error = label, origin = failure.origin().label(), "{failure}");
+    record.fail(failure);
+    let text = Bytes::from(format!("sluicegate: {failure}\n"));
+    record.answered(status);
+    record.bytes = text.len() as u64;
+    let mut response = Response::new(ResponseBody::text(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(ERROR_HEADER, HeaderValue::from_static(label));
+    if record.must_close() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

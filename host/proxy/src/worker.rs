@@ -1,0 +1,223 @@
+//! A worker: a thread that serves connections from its own state, which nobody else touches.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use sluicegate_policy::Clock;
+use socket2::Socket;
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+};
+
+use crate::{
+    cluster::Cluster,
+    connection::ClientConnection,
+    handle::{Command, ControlError},
+    listener,
+    metrics::WorkerMetrics,
+    route::RouteTable,
+    workers::WorkerOptions,
+};
+
+/// How long a client may take, from the end of a response or the connection's start, to send a whole request head.
+/// It is what NGINX calls a keep-alive timeout, and what stops clients that send a byte now and then.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often idle and slow connections are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// While it drains, for how long a worker leaves idle connections open: a request that is on its way gets an answer
+/// that says `Connection: close` instead of a reset.
+const DRAIN_GRACE: Duration = Duration::from_millis(300);
+
+/// What one worker knows.
+pub(crate) struct Worker {
+    pub(crate) clock: Clock,
+    pub(crate) access_log: bool,
+    pub(crate) metrics: WorkerMetrics,
+    pub(crate) is_draining: Cell<bool>,
+    /// Notified when draining begins.
+    pub(crate) drains: Notify,
+    clusters: RefCell<HashMap<Arc<str>, Rc<Cluster>>>,
+    routing: RefCell<Routing>,
+    connections: RefCell<HashMap<u64, Rc<ClientConnection>>>,
+    next_connection: Cell<u64>,
+    /// Notified when the last connection is over.
+    empty: Notify,
+}
+
+#[derive(Default)]
+struct Routing {
+    table: Arc<RouteTable>,
+    /// Aligned with the table's routes.
+    clusters: Vec<Rc<Cluster>>,
+}
+
+/// A connection in the worker's list, for as long as this lives.
+pub(crate) struct Registration {
+    worker: Rc<Worker>,
+    key: u64,
+}
+
+impl Worker {
+    pub(crate) fn new(options: &WorkerOptions) -> Rc<Self> {
+        Rc::new(Self {
+            clock: options.clock,
+            access_log: options.access_log,
+            metrics: WorkerMetrics::new(),
+            is_draining: Cell::new(false),
+            drains: Notify::new(),
+            clusters: RefCell::default(),
+            routing: RefCell::default(),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            empty: Notify::new(),
+        })
+    }
+
+    /// The cluster for a host and a path.
+    pub(crate) fn route(&self, host: &[u8], path: &str) -> Option<Rc<Cluster>> {
+        let routing = self.routing.borrow();
+        routing.table.find(host, path).map(|index| Rc::clone(&routing.clusters[index]))
+    }
+
+    /// Puts a connection on the worker's list.
+    pub(crate) fn register(self: &Rc<Self>, client: &Rc<ClientConnection>) -> Registration {
+        let key = self.next_connection.replace(self.next_connection.get() + 1);
+        self.connections.borrow_mut().insert(key, Rc::clone(client));
+        self.metrics.opened.increment(1);
+        Registration { worker: Rc::clone(self), key }
+    }
+
+    /// Does what it is told, until it is told to drain or nobody is left to tell it. Returns whom to tell how many
+    /// connections are cut off, if anybody wants to know.
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        mut sockets: Vec<(SocketAddr, Socket)>,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Option<(oneshot::Sender<usize>, usize)> {
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let command = tokio::select! {
+                command = commands.recv() => command?,
+                _ = sweep.tick() => {
+                    self.sweep();
+                    continue;
+                }
+            };
+            // A requester who no longer waits is no reason to fail.
+            match command {
+                Command::Start(ack) => drop(ack.send(self.start(sockets.drain(..)))),
+                Command::AddCluster(name, settings, snapshot, inbox, ack) => {
+                    drop(ack.send(self.add(&name, || Cluster::open(Arc::clone(&name), settings, snapshot, *inbox))));
+                }
+                Command::UpdateCluster(name, settings, ack) => {
+                    drop(ack.send(self.cluster(&name).map(|cluster| cluster.settings.set(settings))));
+                }
+                Command::SetEndpoints(name, snapshot, ack) => {
+                    drop(ack.send(self.cluster(&name).map(|cluster| cluster.set_snapshot(snapshot))));
+                }
+                Command::RemoveCluster(name, ack) => drop(ack.send(self.remove(&name))),
+                Command::SetRoutes(table, ack) => drop(ack.send(self.set_routes(table))),
+                Command::Drain(timeout, done) => return Some((done, self.drain(timeout).await)),
+            }
+        }
+    }
+
+    /// Lets go of everything, when the runtime is gone.
+    pub(crate) fn close(&self) {
+        self.routing.take();
+        self.clusters.take();
+    }
+
+    fn start(
+        self: &Rc<Self>,
+        sockets: impl Iterator<Item = (SocketAddr, Socket)>,
+    ) -> Result<(), (SocketAddr, io::Error)> {
+        for (address, socket) in sockets {
+            let listener = listener::listen(socket).map_err(|error| (address, error))?;
+            tokio::task::spawn_local(listener::run(Rc::clone(self), listener));
+        }
+        Ok(())
+    }
+
+    fn cluster(&self, name: &Arc<str>) -> Result<Rc<Cluster>, ControlError> {
+        self.clusters.borrow().get(name).cloned().ok_or_else(|| ControlError::UnknownCluster(Arc::clone(name)))
+    }
+
+    fn add(&self, name: &Arc<str>, open: impl FnOnce() -> Rc<Cluster>) -> Result<(), ControlError> {
+        if self.clusters.borrow().contains_key(name) {
+            return Err(ControlError::ClusterExists(Arc::clone(name)));
+        }
+        self.clusters.borrow_mut().insert(Arc::clone(name), open());
+        Ok(())
+    }
+
+    fn remove(&self, name: &Arc<str>) -> Result<(), ControlError> {
+        let cluster = self.cluster(name)?;
+        if self.routing.borrow().clusters.iter().any(|routed| Rc::ptr_eq(routed, &cluster)) {
+            return Err(ControlError::ClusterInUse(Arc::clone(name)));
+        }
+        self.clusters.borrow_mut().remove(name);
+        cluster.close();
+        Ok(())
+    }
+
+    fn set_routes(&self, table: Arc<RouteTable>) -> Result<(), ControlError> {
+        let clusters = table.routes().iter().map(|route| self.cluster(&route.cluster)).collect::<Result<_, _>>()?;
+        *self.routing.borrow_mut() = Routing { table, clusters };
+        Ok(())
+    }
+
+    fn sweep(&self) {
+        let now = self.clock.now();
+        self.clusters.borrow().values().for_each(|cluster| cluster.sweep(now));
+        let oldest = now.saturating_sub(HEAD_TIMEOUT.as_nanos() as u64);
+        for client in self.connections.borrow().values() {
+            if !client.is_busy.get() && client.quiet_since.get() < oldest {
+                client.cut();
+            }
+        }
+    }
+
+    /// Returns how many connections are still there after `timeout`.
+    async fn drain(&self, timeout: Duration) -> usize {
+        let deadline = Instant::now() + timeout;
+        self.is_draining.set(true);
+        self.drains.notify_waiters();
+        // The listeners are told, but have not yet taken in what is waiting.
+        tokio::task::yield_now().await;
+        sleep(DRAIN_GRACE.min(timeout / 2)).await;
+        self.connections.borrow().values().for_each(|client| client.close());
+        while !self.connections.borrow().is_empty() {
+            tokio::select! {
+                () = self.empty.notified() => {}
+                () = sleep_until(deadline) => break,
+            }
+        }
+        self.connections.borrow().len()
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a connection's task panicked; the connection is closed, the worker goes on");
+        }
+        let mut connections = self.worker.connections.borrow_mut();
+        connections.remove(&self.key);
+        if connections.is_empty() {
+            self.worker.empty.notify_one();
+        }
+        self.worker.metrics.closed.increment(1);
+    }
+}

@@ -1,0 +1,194 @@
+//! All workers: their threads and their sockets.
+
+use std::{any::Any, fmt, io, net::SocketAddr, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+
+use sluicegate_policy::Clock;
+use socket2::Socket;
+use tokio::{
+    runtime::{Builder, LocalOptions, LocalRuntime},
+    sync::mpsc,
+};
+
+use crate::{
+    handle::{Command, ControlError, WorkerHandle},
+    listener,
+    worker::Worker,
+};
+
+/// Called on each worker's thread before anything else, with the worker's number. What it returns is kept until the
+/// thread ends.
+pub type ThreadStart = Arc<dyn Fn(u32) -> Box<dyn Any> + Send + Sync>;
+
+/// What all workers have in common.
+#[derive(Clone)]
+pub struct WorkerOptions {
+    /// The data path's clock.
+    pub clock: Clock,
+    /// Whether every request is logged, as `sluicegate::access`.
+    pub access_log: bool,
+    /// Sets up a worker's thread, for example its metrics recorder.
+    pub thread_start: ThreadStart,
+}
+
+impl fmt::Debug for WorkerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerOptions").field("access_log", &self.access_log).finish_non_exhaustive()
+    }
+}
+
+/// Why there are no workers.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The address can't be had.
+    #[error("can't bind {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system gives no thread, or no event queue.
+    #[error("can't start worker {worker}: {source}")]
+    Thread {
+        /// The worker.
+        worker: u32,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Why connections are not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A bound socket can't listen.
+    #[error("can't listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A worker has stopped.
+    #[error(transparent)]
+    Worker(#[from] ControlError),
+}
+
+/// The workers. Dropping this, and all handles, ends them at once.
+#[derive(Debug)]
+pub struct Workers {
+    handles: Vec<WorkerHandle>,
+    threads: Vec<JoinHandle<()>>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Binds all `listeners` for each of `count` workers, then starts their threads. Nothing is accepted, nor queued by
+/// the kernel, before [`Workers::start`].
+pub fn spawn_workers(count: u32, listeners: &[SocketAddr], options: &WorkerOptions) -> Result<Workers, SpawnError> {
+    let (sockets, addresses) = bind_all(count, listeners)?;
+    let mut workers = Workers { handles: Vec::new(), threads: Vec::new(), addresses };
+    for (worker, sockets) in (0..).zip(sockets) {
+        let (handle, thread) =
+            spawn(worker, sockets, options.clone()).map_err(|source| SpawnError::Thread { worker, source })?;
+        workers.handles.push(handle);
+        workers.threads.push(thread);
+    }
+    Ok(workers)
+}
+
+impl Workers {
+    /// One for each worker.
+    pub fn handles(&self) -> &[WorkerHandle] {
+        &self.handles
+    }
+
+    /// Where they listen, in the order asked for, with the ports that the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Begins to accept connections: once there are clusters and routes for them.
+    pub async fn start(&self) -> Result<(), StartError> {
+        for handle in &self.handles {
+            let listening = handle.ask(Command::Start).await?;
+            listening.map_err(|(address, source)| StartError::Listen { address, source })?;
+        }
+        Ok(())
+    }
+
+    /// Drains all workers at once and waits for their threads to end. Returns how many connections were cut off.
+    pub async fn drain(self, timeout: Duration) -> usize {
+        // All are told before the first is waited for.
+        let drains: Vec<_> = self
+            .handles
+            .iter()
+            .filter_map(|handle| {
+                let (done, cut) = tokio::sync::oneshot::channel();
+                handle.commands.send(Command::Drain(timeout, done)).ok().map(|()| cut)
+            })
+            .collect();
+        let mut cut = 0;
+        for drain in drains {
+            cut += drain.await.unwrap_or(0);
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker's thread had panicked");
+            }
+        }
+        cut
+    }
+}
+
+type Sockets = Vec<(SocketAddr, Socket)>;
+
+/// For each worker a socket at each address. A port that is left to the system is chosen by the first worker's.
+fn bind_all(count: u32, listeners: &[SocketAddr]) -> Result<(Vec<Sockets>, Vec<SocketAddr>), SpawnError> {
+    let mut addresses = listeners.to_vec();
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let mut sockets = Sockets::new();
+        for address in &mut addresses {
+            let bound = listener::bind(*address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+            let (local, socket) = bound.map_err(|source| SpawnError::Bind { address: *address, source })?;
+            *address = local.as_socket().unwrap_or(*address);
+            sockets.push((*address, socket));
+        }
+        all.push(sockets);
+    }
+    Ok((all, addresses))
+}
+
+fn spawn(worker: u32, sockets: Sockets, options: WorkerOptions) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
+    let (commands, inbox) = mpsc::unbounded_channel();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
+        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => {
+                // Nobody hears it only if the spawning thread is gone, and then the commands end, too.
+                let _ = ready.send(Ok(()));
+                run(runtime, worker, sockets, inbox, &options);
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    })?;
+    is_ready.recv().map_err(io::Error::other)??;
+    Ok((WorkerHandle { worker, commands }, thread))
+}
+
+fn run(
+    runtime: LocalRuntime,
+    number: u32,
+    sockets: Sockets,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    options: &WorkerOptions,
+) {
+    let _kept = (options.thread_start)(number);
+    let worker = Worker::new(options);
+    let ended = runtime.block_on(Rc::clone(&worker).run(sockets, inbox));
+    // This is what cuts off the connections that are left; the clusters' own connections go after them.
+    drop(runtime);
+    worker.close();
+    if let Some((done, cut)) = ended {
+        let _ = done.send(cut);
+    }
+}

@@ -1,0 +1,169 @@
+//! What the proxy says of endpoints and the request, and what need not be asked twice.
+
+#![allow(unsafe_code)] // Raw imports, and cells that the single thread makes safe: see the SAFETY comments.
+
+use std::{cell::Cell, cell::UnsafeCell, mem::MaybeUninit};
+
+use super::bindings::policy::sluicegate::policy::{endpoints, request};
+use crate::{Signal, endpoints::BLOCK};
+
+#[link(wasm_import_module = "sluicegate:policy/endpoints@0.1.0")]
+unsafe extern "C" {
+    /// The same import as the bindings' `read_block`, which would copy the answer into a tuple of tuples.
+    #[link_name = "read-block"]
+    fn read_block(start: u32, signal: u32, answer: *mut [u32; BLOCK]);
+}
+
+/// Reads by index are scalar imports. What stays the same until the endpoints change is kept in the plugin's memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a>(pub(super) &'a Columns);
+
+/// Counts, ids and weights of the endpoints there are. The columns are filled when something in them is read first:
+/// a policy that does not use them never asks for them, and its module does not even import them.
+pub(super) struct Columns {
+    count: Cell<u32>,
+    ids: Column<u64>,
+    weights: Column<u32>,
+}
+
+struct Column<T>(UnsafeCell<Vec<T>>);
+
+impl<T: Copy> Column<T> {
+    /// One value. An index past the end of the column means that nobody has filled it yet, so that looking after
+    /// that costs no more than the check of the bounds.
+    #[inline]
+    fn get(&self, index: u32, count: u32, ask: fn(u32) -> T) -> T {
+        // SAFETY: there is one thread, and no reference into the column outlives this function or `clear`: values
+        // are copied out. `ask` is an import, and the proxy does not call back from an import.
+        let values = unsafe { &*self.0.get() };
+        match values.get(index as usize) {
+            Some(value) => *value,
+            None => self.fill(index, count, ask),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fill(&self, index: u32, count: u32, ask: fn(u32) -> T) -> T {
+        let filled: Vec<T> = (0..count).map(ask).collect();
+        // Past the last endpoint the proxy traps, as the contract says.
+        let value = filled.get(index as usize).copied().unwrap_or_else(|| ask(index));
+        // SAFETY: as in `get`; the reference that `get` has made is not used after it called this.
+        unsafe { *self.0.get() = filled };
+        value
+    }
+
+    fn clear(&self) {
+        // SAFETY: as in `get`.
+        unsafe { (*self.0.get()).clear() };
+    }
+}
+
+impl Columns {
+    pub(super) const fn new() -> Self {
+        Self {
+            count: Cell::new(0),
+            ids: Column(UnsafeCell::new(Vec::new())),
+            weights: Column(UnsafeCell::new(Vec::new())),
+        }
+    }
+
+    /// Forgets what was true of the endpoints before.
+    pub(super) fn renew(&self) {
+        self.count.set(endpoints::count());
+        self.ids.clear();
+        self.weights.clear();
+    }
+}
+
+impl Source<'_> {
+    #[inline]
+    pub(crate) fn count(&self) -> u32 {
+        self.0.count.get()
+    }
+
+    #[inline]
+    pub(crate) fn id(&self, index: u32) -> u64 {
+        self.0.ids.get(index, self.count(), endpoints::id)
+    }
+
+    #[inline]
+    pub(crate) fn weight(&self, index: u32) -> u32 {
+        self.0.weights.get(index, self.count(), endpoints::weight)
+    }
+
+    #[inline]
+    pub(crate) fn read(&self, index: u32, signal: Signal) -> u64 {
+        endpoints::read(index, to_contract(signal))
+    }
+
+    #[inline]
+    pub(crate) fn read_block<R>(&self, start: u32, signal: Signal, use_block: impl FnOnce(&[u32; BLOCK]) -> R) -> R {
+        // Aligned as the contract's u64; without the zeroes that would be overwritten at once.
+        #[repr(align(8))]
+        struct Answer(MaybeUninit<[u32; BLOCK]>);
+
+        let mut answer = Answer(MaybeUninit::uninit());
+        // SAFETY: the pointer is valid for the 256 bytes of the contract's `block` and aligned to 8, as the canonical
+        // ABI wants it; the host writes all of them before it returns.
+        let block = unsafe {
+            read_block(start, signal as u32, answer.0.as_mut_ptr());
+            answer.0.assume_init_ref()
+        };
+        use_block(block)
+    }
+
+    pub(crate) fn address(&self, index: u32) -> String {
+        endpoints::address(index)
+    }
+
+    pub(crate) fn zone(&self, index: u32) -> String {
+        endpoints::zone(index)
+    }
+
+    pub(crate) fn label(&self, index: u32, key: &str) -> Option<String> {
+        endpoints::label(index, key)
+    }
+
+    pub(crate) fn method(&self) -> String {
+        request::method()
+    }
+
+    pub(crate) fn path(&self) -> String {
+        request::path()
+    }
+
+    pub(crate) fn authority(&self) -> String {
+        request::authority()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        request::header(name)
+    }
+
+    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
+        request::cookie(name)
+    }
+
+    pub(crate) fn client_address(&self) -> String {
+        request::client_address()
+    }
+
+    pub(crate) fn tried(&self, nth: u32) -> u32 {
+        request::tried(nth)
+    }
+}
+
+/// The numbers are the same; the compiler makes nothing of this.
+#[inline]
+fn to_contract(signal: Signal) -> endpoints::Signal {
+    match signal {
+        Signal::InFlight => endpoints::Signal::InFlight,
+        Signal::Connections => endpoints::Signal::Connections,
+        Signal::LatencyUs => endpoints::Signal::LatencyUs,
+        Signal::Successes => endpoints::Signal::Successes,
+        Signal::Failures => endpoints::Signal::Failures,
+        Signal::Timeouts => endpoints::Signal::Timeouts,
+        Signal::AgeMs => endpoints::Signal::AgeMs,
+    }
+}

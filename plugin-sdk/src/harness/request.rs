@@ -1,0 +1,125 @@
+//! Simulated requests.
+
+use std::collections::BTreeMap;
+
+use super::SimCluster;
+use crate::native::Head;
+
+/// A request of a test.
+#[derive(Clone, Debug)]
+pub struct SimRequest {
+    method: String,
+    path: String,
+    authority: String,
+    headers: BTreeMap<String, String>,
+    cookies: BTreeMap<String, String>,
+    client_address: String,
+    pub(super) hash: u64,
+    pub(super) tried: Vec<u64>,
+}
+
+impl Default for SimRequest {
+    fn default() -> Self {
+        Self::get("/")
+    }
+}
+
+impl SimRequest {
+    /// A `GET` of this path, from a client that is not keyed by anything.
+    pub fn get(path: &str) -> Self {
+        Self {
+            method: "GET".into(),
+            path: path.into(),
+            authority: "example.com".into(),
+            headers: BTreeMap::new(),
+            cookies: BTreeMap::new(),
+            client_address: "192.0.2.1".into(),
+            hash: 0,
+            tried: Vec::new(),
+        }
+    }
+
+    /// The same, with another method.
+    pub fn method(self, method: &str) -> Self {
+        Self { method: method.into(), ..self }
+    }
+
+    /// The same, for this host.
+    pub fn authority(self, authority: &str) -> Self {
+        Self { authority: authority.into(), ..self }
+    }
+
+    /// The same, with this header; its name is in lower case.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// The same, with this cookie.
+    pub fn cookie(mut self, name: &str, value: &str) -> Self {
+        self.cookies.insert(name.into(), value.into());
+        self
+    }
+
+    /// The same, from this client.
+    pub fn client_address(self, address: &str) -> Self {
+        Self { client_address: address.into(), ..self }
+    }
+
+    /// The same, with this hash of what its route is keyed by.
+    pub fn hash(self, hash: u64) -> Self {
+        Self { hash, ..self }
+    }
+
+    /// The same, after one more attempt: at the endpoint with this id.
+    pub fn tried(mut self, endpoint: u64) -> Self {
+        self.tried.push(endpoint);
+        self
+    }
+
+    pub(super) fn attempt(&self) -> u32 {
+        self.tried.len() as u32
+    }
+
+    /// This request as a policy of this cluster sees it: it has been to those endpoints that are still there.
+    pub(super) fn seen_in(&self, cluster: &SimCluster) -> Seen<'_> {
+        let place = |id: &u64| cluster.iter().position(|endpoint| endpoint.id() == *id);
+        let tried = self.tried.iter().filter_map(place).map(|index| index as u32).collect();
+        Seen { request: self, tried }
+    }
+}
+
+pub(super) struct Seen<'a> {
+    request: &'a SimRequest,
+    pub(super) tried: Vec<u32>,
+}
+
+impl Head for Seen<'_> {
+    fn tried(&self, nth: u32) -> u32 {
+        self.tried.tried(nth)
+    }
+
+    fn method(&self) -> String {
+        self.request.method.clone()
+    }
+
+    fn path(&self) -> String {
+        self.request.path.clone()
+    }
+
+    fn authority(&self) -> String {
+        self.request.authority.clone()
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
+        self.request.headers.get(name).cloned()
+    }
+
+    fn cookie(&self, name: &str) -> Option<String> {
+        self.request.cookies.get(name).cloned()
+    }
+
+    fn client_address(&self) -> String {
+        self.request.client_address.clone()
+    }
+}

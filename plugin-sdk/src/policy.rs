@@ -1,0 +1,204 @@
+//! What an author writes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Endpoint, Endpoints, Request};
+
+/// A load-balancing policy: the answer to *which endpoint gets this request?*
+///
+/// Every worker of the proxy has its own instance, and calls it from one thread only: a policy needs no locks.
+/// It has no clock and no randomness of its own either. Time comes with the calls and randomness from
+/// [`Setup::seed`], so that the same calls give the same picks, in a test as in the proxy.
+pub trait Policy: Sized + 'static {
+    /// What an operator may configure; [`NoConfig`] when there is nothing.
+    ///
+    /// Keys that the type does not know are refused, with the keys that it does know.
+    type Config: DeserializeOwned;
+
+    /// Makes an instance. An error refuses the policy, and its text is what the operator reads.
+    fn new(config: Self::Config, setup: Setup) -> Result<Self, ConfigError>;
+
+    /// Picks an endpoint for a request, or declines and leaves the request to the proxy.
+    fn pick(&mut self, request: &Request, endpoints: &Endpoints) -> Pick;
+
+    /// Called before the first pick, and whenever the endpoints or what is configured of them have changed: the
+    /// place to build tables, and to follow with state that is kept [per endpoint](crate::PerEndpoint).
+    ///
+    /// `now` is in nanoseconds, from an arbitrary start.
+    fn endpoints_changed(&mut self, endpoints: &Endpoints, now: u64) {
+        let _ = (endpoints, now);
+    }
+}
+
+/// For a policy that hears how requests went: `export!(MyPolicy, feedback)`.
+pub trait Feedback: Policy {
+    /// Called exactly once for every attempt, whatever became of it. `now` is in nanoseconds.
+    ///
+    /// The endpoint may be gone by now, which is why the result has its id and not an index.
+    fn on_result(&mut self, result: &AttemptResult, now: u64);
+}
+
+/// For a policy whose learning outlives a swap: `export!(MyPolicy, state)`.
+pub trait State: Policy {
+    /// What is kept. It travels as JSON.
+    type Saved: Serialize + DeserializeOwned;
+
+    /// The number of the layout of [`Saved`](Self::Saved): raise it when the layout changes.
+    const SCHEMA: u32;
+
+    /// Called on the old instance, between two requests.
+    fn save(&self) -> Self::Saved;
+
+    /// Called on the new instance, after [`endpoints_changed`](Policy::endpoints_changed). After an error the
+    /// policy carries on with what it has, which ought to be a fresh start, and the operator is told.
+    fn restore(&mut self, saved: Self::Saved, endpoints: &Endpoints) -> Result<(), RestoreError>;
+
+    /// Reads what another version of the policy has saved. Unless overridden, that is refused.
+    fn convert(schema: u32, saved: &[u8]) -> Result<Self::Saved, RestoreError> {
+        let _ = saved;
+        Err(RestoreError::new(format!("the state has schema {schema}, this version reads schema {}", Self::SCHEMA)))
+    }
+}
+
+/// What an instance is told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Where this instance's randomness starts. It differs between workers and is the same in a replay.
+    pub seed: u64,
+    /// The number of the worker that this instance serves, from 0.
+    pub worker: u32,
+    /// How many workers there are, each with an instance of its own.
+    pub workers: u32,
+}
+
+impl Default for Setup {
+    /// The only worker, with a seed of 0: what a test starts from.
+    fn default() -> Self {
+        Self { seed: 0, worker: 0, workers: 1 }
+    }
+}
+
+/// For policies that have nothing to configure.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct NoConfig {}
+
+/// A policy's answer. Usually made with `.into()`, from an [`Endpoint`] or from an `Option` of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Pick(u32);
+
+impl Pick {
+    /// Leaves the request to the proxy, which chooses by itself.
+    pub const DECLINE: Self = Self(u32::MAX);
+
+    /// The endpoint at this index.
+    #[inline]
+    pub const fn index(index: u32) -> Self {
+        Self(index)
+    }
+
+    /// The number that the contract has for this answer: an index, or `u32::MAX`.
+    #[inline]
+    pub const fn to_number(self) -> u32 {
+        self.0
+    }
+}
+
+impl From<Endpoint<'_>> for Pick {
+    #[inline]
+    fn from(endpoint: Endpoint<'_>) -> Self {
+        Self(endpoint.index())
+    }
+}
+
+impl From<Option<Endpoint<'_>>> for Pick {
+    #[inline]
+    fn from(endpoint: Option<Endpoint<'_>>) -> Self {
+        endpoint.map_or(Self::DECLINE, Self::from)
+    }
+}
+
+impl From<Option<u32>> for Pick {
+    #[inline]
+    fn from(index: Option<u32>) -> Self {
+        index.map_or(Self::DECLINE, Self::index)
+    }
+}
+
+/// One attempt at one endpoint, over and done with. Times are in microseconds since the attempt began; what never
+/// happened is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptResult {
+    /// The id of the endpoint that got it.
+    pub endpoint: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The status of the answer; 0 when none came.
+    pub status: u32,
+    /// When the connection stood; 0 when it was a reused one.
+    pub connect_us: u32,
+    /// When the answer's head came.
+    pub first_byte_us: u32,
+    /// When it was over.
+    pub total_us: u32,
+}
+
+/// What became of an attempt, from the proxy's point of view. The order is the contract's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// An answer came, whole. Look at the status.
+    Answered,
+    /// No connection could be made.
+    ConnectFailed,
+    /// The connection broke before the answer was whole.
+    Broken,
+    /// The answer did not come in time.
+    TimedOut,
+    /// The client went away first.
+    Cancelled,
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    /// An error about the configuration as a whole.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+
+    /// An error about the value of one key: say what it has to be.
+    pub fn at(key: &str, message: impl fmt::Display) -> Self {
+        Self(format!("`{key}`: {message}"))
+    }
+}
+
+/// Why a state is not taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreError(String);
+
+impl RestoreError {
+    /// An error with this text.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+impl std::error::Error for RestoreError {}

@@ -1,0 +1,82 @@
+//! The modules speak the contract: they export and import what they should and nothing else, and tools that expect
+//! components can make one of each.
+
+use std::collections::BTreeSet;
+
+use sluicegate_builtins::ALL;
+use wasmparser::{Parser, Payload};
+
+const COUNT: &str = "endpoints.count";
+const LOG: &str = "host.log";
+const READ: &str = "endpoints.read";
+const READ_BLOCK: &str = "endpoints.read-block";
+const TRIED: &str = "request.tried";
+const WEIGHT: &str = "endpoints.weight";
+
+fn imports_and_exports(wasm: &[u8]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let short = |name: &str| name.replace("sluicegate:policy/", "").replace("@0.1.0", "");
+    let (mut imports, mut exports) = (BTreeSet::new(), BTreeSet::new());
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.unwrap() {
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let import = import.unwrap();
+                    imports.insert(format!("{}.{}", short(import.module), import.name));
+                }
+            }
+            Payload::ExportSection(section) => {
+                exports.extend(section.into_iter().map(|export| short(export.unwrap().name)));
+            }
+            _ => {}
+        }
+    }
+    (imports, exports)
+}
+
+fn check_imports(name: &str, expected: &[&str]) {
+    let wasm = sluicegate_builtins::get(name).unwrap();
+    let expected = expected.iter().map(|import| import.to_string()).collect();
+    assert_eq!(imports_and_exports(wasm).0, expected, "{name}");
+}
+
+#[test]
+fn only_what_is_used_is_imported() {
+    check_imports("round-robin", &[COUNT, LOG, TRIED]);
+    check_imports("random", &[COUNT, LOG, TRIED, WEIGHT]);
+    check_imports("least-request", &[COUNT, LOG, READ_BLOCK, TRIED, WEIGHT]);
+    check_imports("p2c", &[COUNT, LOG, READ, TRIED, WEIGHT]);
+}
+
+#[test]
+fn only_what_is_implemented_is_exported() {
+    for builtin in ALL {
+        let exports = imports_and_exports(builtin.wasm).1;
+        let contract: Vec<&str> = exports.iter().map(String::as_str).filter(|name| name.contains('#')).collect();
+        let expected = ["balancer#configure", "balancer#endpoints-changed", "balancer#pick"];
+        let cleanup = "cabi_post_balancer#configure";
+        let found: Vec<&str> = contract.into_iter().filter(|name| *name != cleanup).collect();
+        assert_eq!(found, expected, "{}", builtin.name);
+        assert!(["memory", "cabi_realloc", cleanup].iter().all(|name| exports.contains(*name)), "{exports:?}");
+    }
+}
+
+#[test]
+fn each_is_a_component_too() {
+    for builtin in ALL {
+        let component =
+            wit_component::ComponentEncoder::default().validate(true).module(builtin.wasm).unwrap().encode();
+        assert!(component.is_ok(), "{}: {component:?}", builtin.name);
+    }
+}
+
+#[test]
+fn each_is_small_enough_to_be_swapped_in_quickly() {
+    for builtin in ALL {
+        // What counts is the code that has to be compiled; names and descriptions are only carried along.
+        let code = Parser::new(0).parse_all(builtin.wasm).find_map(|payload| match payload.unwrap() {
+            Payload::CodeSectionStart { size, .. } => Some(size),
+            _ => None,
+        });
+        assert!(code.unwrap() < 60_000, "{}: {code:?} bytes", builtin.name);
+    }
+}

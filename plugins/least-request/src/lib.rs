@@ -1,0 +1,79 @@
+//! Least request: of all endpoints, take the one with the fewest requests in flight for its weight.
+//!
+//! This is "join the shortest queue", which no policy beats that knows only the queues of equal servers (Winston,
+//! "Optimality of the shortest line discipline", Journal of Applied Probability 14(1), 1977), as long as what it
+//! sees is fresh. All workers share the counts of requests in flight, so it is.
+//!
+//! Among endpoints that are equally good each is equally likely: taking the first would send every request of an
+//! idle cluster to the same endpoint.
+
+use sluicegate_sdk::{ConfigError, Endpoints, Load, NoConfig, Pick, Policy, Request, Rng, Setup, Signal, export};
+
+/// The policy.
+#[derive(Clone, Debug)]
+pub struct LeastRequest {
+    rng: Rng,
+    // Empty when all weights are equal: then the counts alone decide, and there is nothing to multiply.
+    weights: Vec<u32>,
+    best: Vec<u32>,
+}
+
+impl Policy for LeastRequest {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, setup: Setup) -> Result<Self, ConfigError> {
+        Ok(Self { rng: Rng::new(setup.seed), weights: Vec::new(), best: Vec::new() })
+    }
+
+    fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
+        self.weights = endpoints.iter().map(|endpoint| endpoint.weight()).collect();
+        if self.weights.iter().all(|weight| *weight == self.weights[0]) {
+            self.weights.clear();
+        }
+        self.best = Vec::with_capacity(endpoints.len() as usize);
+    }
+
+    fn pick(&mut self, _request: &Request, endpoints: &Endpoints) -> Pick {
+        if self.weights.is_empty() {
+            let mut least = Least::new(&mut self.best);
+            endpoints.scan(Signal::InFlight, |index, in_flight| least.offer(index, in_flight));
+        } else {
+            let mut least = Least::new(&mut self.best);
+            endpoints.scan(Signal::InFlight, |index, in_flight| {
+                least.offer(index, Load::new(in_flight, self.weights[index as usize]));
+            });
+        }
+        let chosen = self.rng.below(self.best.len() as u32);
+        self.best.get(chosen as usize).copied().into()
+    }
+}
+
+/// The smallest value so far, and everywhere it was seen.
+struct Least<'a, T> {
+    value: Option<T>,
+    at: &'a mut Vec<u32>,
+}
+
+impl<'a, T: Ord> Least<'a, T> {
+    fn new(at: &'a mut Vec<u32>) -> Self {
+        at.clear();
+        Self { value: None, at }
+    }
+
+    fn offer(&mut self, index: u32, value: T) {
+        match &self.value {
+            Some(least) if value > *least => return,
+            Some(least) if value == *least => {}
+            _ => {
+                self.at.clear();
+                self.value = Some(value);
+            }
+        }
+        self.at.push(index);
+    }
+}
+
+export!(LeastRequest);
+
+#[cfg(test)]
+mod tests;
