@@ -63,8 +63,8 @@ impl<'a> Endpoints<'a> {
     /// }
     /// ```
     #[inline]
-    pub fn sample<'r>(&self, rng: &'r mut Rng, choices: u32) -> Sample<'a, 'r> {
-        Sample::new(*self, self.tried(), rng, choices)
+    pub fn sample(&self, rng: &mut Rng, choices: u32) -> Sample<'a> {
+        Sample::new(*self, rng, choices)
     }
 
     /// Tells `each` the index and one live value of every endpoint that this request has not been to. A value

@@ -31,7 +31,7 @@ impl WeightedTable {
     #[inline]
     pub fn choose(&self, rng: &mut Rng) -> Option<u32> {
         let bits = rng.next_u64();
-        let place = ((bits >> 32) * self.0.len() as u64 >> 32) as u32;
+        let place = (((bits >> 32) * self.0.len() as u64) >> 32) as u32;
         let column = self.0.get(place as usize)?;
         Some(if (bits as u32) < column.own { place } else { column.alias })
     }

@@ -1,7 +1,17 @@
-//! The control side of the proxy: what the operator wants, and the watch for when that changes.
+//! The control side: everything that changes what the workers serve from.
 //!
-//! Nothing in here runs on a worker. [`config`] turns the operator's file into a validated [`config::Config`], and
-//! [`watch`] says when that file, or a policy's, has new content.
+//! [`config`] turns one TOML file into a validated [`Config`](config::Config); [`watch`] reports when that file, or a
+//! policy's, has changed; and a [`Plane`] brings the workers from one configuration to the next, with an actor for
+//! each cluster. All of it runs on threads of its own: a worker only ever takes in what is ready to use.
 
+mod actor;
 pub mod config;
+mod plane;
+mod policies;
+mod run;
+mod status;
 pub mod watch;
+
+pub use plane::{Applied, ApplyError, Plane, PlaneOptions};
+pub use run::{PlaneHandle, run};
+pub use status::Board;

@@ -14,6 +14,40 @@ use crate::{
 /// How many picks a rehearsal makes: enough to visit every endpoint of most clusters, and a few microseconds long.
 const REHEARSED_PICKS: u64 = 64;
 
+/// A policy before it is loaded: what the operator asks for.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// The policy's name, for people: a built-in's, or the file's.
+    pub name: Arc<str>,
+    /// The file.
+    pub bytes: Arc<[u8]>,
+    /// Its configuration, as JSON.
+    pub config: Arc<str>,
+}
+
+impl Plugin {
+    /// Loads the plugin and rehearses it with these endpoints, and that is all: nothing is published. Takes as long
+    /// as compiling takes.
+    pub fn try_out(
+        &self,
+        engine: &Engine,
+        clock: &Clock,
+        snapshot: &Arc<ClusterSnapshot>,
+    ) -> Result<(Arc<Artifact>, Rehearsal), Refusal> {
+        let artifact = engine.load(&self.bytes)?;
+        let spec = GenerationSpec {
+            cluster: Arc::clone(&snapshot.name),
+            policy: Arc::clone(&self.name),
+            artifact: Arc::clone(&artifact),
+            config: Arc::clone(&self.config),
+            seed: 0,
+            workers: 1,
+        };
+        let rehearsal = Generation::new(0, spec).rehearse(engine, clock, snapshot, None)?;
+        Ok((artifact, rehearsal))
+    }
+}
+
 /// What a generation is made of.
 #[derive(Clone, Debug)]
 pub struct GenerationSpec {

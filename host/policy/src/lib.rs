@@ -30,7 +30,7 @@ pub use artifact::{Artifact, Digest, LaneKind};
 pub use clock::Clock;
 pub use engine::{Engine, Limits};
 pub use fault::Fault;
-pub use generation::{Generation, GenerationSpec, Instance, Rehearsal};
+pub use generation::{Generation, GenerationSpec, Instance, Plugin, Rehearsal};
 pub use lane::{Exports, Lane, Saved};
 pub use refusal::Refusal;
 pub use request::RequestHead;

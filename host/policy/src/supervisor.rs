@@ -10,7 +10,7 @@ use sluicegate_core::ClusterSnapshot;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use crate::{
-    Clock, Digest, Engine, Fault, Generation, GenerationSpec, Instance, Refusal, Rehearsal, Report, Saved, SeatHandle,
+    Clock, Digest, Engine, Fault, Generation, GenerationSpec, Instance, Plugin, Refusal, Rehearsal, Report, Saved, SeatHandle,
     SeatInbox, metrics::SwapMetrics, seat,
 };
 
@@ -117,9 +117,8 @@ impl Supervisor {
 
     /// Replaces the policy: compiles, inspects, rehearses, publishes. What is refused is never seen by a request, and
     /// what served before goes on.
-    pub async fn swap(&mut self, policy: Arc<str>, bytes: Arc<[u8]>, config: Arc<str>) -> Result<Swapped, Refusal> {
-        let start = Instant::now();
-        let result = self.try_swap(policy, bytes, config, start).await;
+    pub async fn swap(&mut self, plugin: Plugin) -> Result<Swapped, Refusal> {
+        let result = self.try_swap(plugin).await;
         let label = match &result {
             Ok(swapped) if swapped.unchanged => "unchanged",
             Ok(swapped) => {
@@ -133,13 +132,9 @@ impl Supervisor {
         result
     }
 
-    async fn try_swap(
-        &mut self,
-        policy: Arc<str>,
-        bytes: Arc<[u8]>,
-        config: Arc<str>,
-        start: Instant,
-    ) -> Result<Swapped, Refusal> {
+    async fn try_swap(&mut self, plugin: Plugin) -> Result<Swapped, Refusal> {
+        let start = Instant::now();
+        let Plugin { name: policy, bytes, config } = plugin;
         let engine = Arc::clone(&self.engine);
         let artifact = off_thread(move || engine.load(&bytes)).await?;
         let (cached, load_time) = (artifact.cached, artifact.load_time);

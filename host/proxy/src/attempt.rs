@@ -87,4 +87,3 @@ impl Drop for Attempt {
         self.cluster.tell(now, result);
     }
 }
-

@@ -94,9 +94,11 @@ impl Cluster {
         let mut endpoints = self.endpoints.borrow_mut();
         let mut before: HashMap<EndpointId, Rc<WorkerEndpoint>> =
             endpoints.drain(..).map(|endpoint| (endpoint.endpoint.id, endpoint)).collect();
-        endpoints.extend(snapshot.endpoints().iter().map(|endpoint| {
-            before.remove(&endpoint.id).unwrap_or_else(|| WorkerEndpoint::new(&self.name, endpoint))
-        }));
+        endpoints.extend(
+            snapshot.endpoints().iter().map(|endpoint| {
+                before.remove(&endpoint.id).unwrap_or_else(|| WorkerEndpoint::new(&self.name, endpoint))
+            }),
+        );
         before.values().for_each(|endpoint| endpoint.retire());
         self.seat.borrow_mut().set_snapshot(snapshot);
     }

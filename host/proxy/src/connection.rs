@@ -12,17 +12,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use tokio::net::TcpStream;
 
 use crate::{
-    body::ResponseBody,
+    cluster::Cluster,
     exchange::exchange,
     failure::Failure,
     io::{Io, Traffic},
     record::Record,
-    request::admit,
+    request::{Inbound, admit},
     respond::respond,
     timer::LazyTimer,
     worker::Worker,
@@ -107,7 +107,16 @@ pub(crate) async fn run(worker: Rc<Worker>, stream: TcpStream, address: SocketAd
     let _registration = worker.register(&client);
     let service = {
         let client = Rc::clone(&client);
-        service_fn(move |request| serve(Rc::clone(&client), request))
+        // Whatever need not wait is done before the future is made: hyper moves the future, and a small one is cheap.
+        service_fn(move |request| {
+            let begun = begin(&client, request);
+            async move {
+                Ok::<_, Infallible>(match begun {
+                    Ok((cluster, inbound, record)) => exchange(cluster, inbound, record).await,
+                    Err((failure, record)) => respond(&failure, record),
+                })
+            }
+        })
     };
     // The worker's sweep watches for clients that are slow to send a head: cheaper than a timer per request.
     let mut connection = pin!(http1::Builder::new().header_read_timeout(None).serve_connection(io, service));
@@ -132,16 +141,20 @@ pub(crate) async fn run(worker: Rc<Worker>, stream: TcpStream, address: SocketAd
     }
 }
 
-async fn serve(client: Rc<ClientConnection>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
-    let began = client.worker.clock.now();
-    let mut record = Record::begin(Rc::clone(&client), began, &request);
-    let inbound = match admit(request, &client) {
+type Begun = Result<(Rc<Cluster>, Box<Inbound>, Record), (Failure, Record)>;
+
+/// The part of a request's walk that waits for nobody.
+fn begin(client: &Rc<ClientConnection>, request: Request<Incoming>) -> Begun {
+    let mut record = Record::begin(Rc::clone(client), client.worker.clock.now(), &request);
+    let inbound = match admit(request, client) {
         Ok(inbound) => inbound,
-        Err(failure) => return Ok(respond(&failure, record)),
+        Err(failure) => return Err((failure, record)),
     };
-    let Some(cluster) = client.worker.route(inbound.host(), inbound.head.parts.uri.path()) else {
-        return Ok(respond(&Failure::NoRoute, record));
-    };
-    record.cluster = Some(Rc::clone(&cluster));
-    Ok(exchange(cluster, inbound, record).await)
+    match client.worker.route(inbound.host(), inbound.head.parts.uri.path()) {
+        Some(cluster) => {
+            record.cluster = Some(Rc::clone(&cluster));
+            Ok((cluster, inbound, record))
+        }
+        None => Err((Failure::NoRoute, record)),
+    }
 }

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION, request::Parts};
+use http::{Request, Response, StatusCode, request::Parts};
 use hyper::body::{Body, Incoming};
 use sluicegate_core::Outcome;
 use tokio::task::unconstrained;
@@ -44,7 +44,11 @@ use crate::{
 type Answer = (Response<Incoming>, Option<Box<Upstream>>);
 
 /// Gets an answer for a request from one of the cluster's endpoints, or says why there is none.
-pub(crate) async fn exchange(cluster: Rc<Cluster>, mut inbound: Inbound, mut record: Record) -> Response<ResponseBody> {
+pub(crate) async fn exchange(
+    cluster: Rc<Cluster>,
+    mut inbound: Box<Inbound>,
+    mut record: Record,
+) -> Response<ResponseBody> {
     let clock = record.client.worker.clock;
     let settings = cluster.settings.get();
     let mut now = record.began;
@@ -88,7 +92,8 @@ async fn send(
                 upstream
             }
             None => {
-                let upstream = Upstream::connect(&endpoint.endpoint, settings.connect_timeout).await?;
+                // In a box, because it is rare and would make every request's future larger.
+                let upstream = Box::pin(Upstream::connect(&endpoint.endpoint, settings.connect_timeout)).await?;
                 endpoint.metrics.connections_opened.increment(1);
                 now = clock.now();
                 attempt.connected(now);
@@ -96,28 +101,22 @@ async fn send(
             }
         };
         let is_reused = upstream.reused;
-        let copy = (is_reused && inbound.is_repeatable).then(|| inbound.head.parts.clone());
         let body = mem::replace(&mut inbound.body, RequestBody::Empty);
         let deadline = Deadline::new(client, settings.response_timeout, now, body.upload());
-        let request = Request::from_parts(take_parts(&mut inbound.head.parts), body);
-        match transmit(upstream, request, deadline).await {
+        // hyper does not return what it began to send.
+        let is_kept = is_reused && inbound.is_repeatable;
+        let parts = if is_kept { inbound.head.parts.clone() } else { take_parts(&mut inbound.head.parts) };
+        match transmit(upstream, Request::from_parts(parts, body), deadline).await {
             Ok(answer) => return accept(endpoint, attempt, answer),
             Err(Broken::Unsent(request, source)) => {
-                let (parts, body) = request.into_parts();
-                (inbound.head.parts, inbound.body) = (parts, body);
+                (inbound.head.parts, inbound.body) = request.into_parts();
                 if !is_reused {
                     return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: false });
                 }
             }
-            Err(Broken::Unanswered(source)) => match copy {
-                Some(parts) => {
-                    inbound.head.parts = parts;
-                    must_be_fresh = true;
-                }
-                None => return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: true }),
-            },
+            Err(Broken::Unanswered(_)) if is_kept => must_be_fresh = true,
             Err(Broken::Nonsense(error)) if error.is_parse() => return Err(bad_response(endpoint, error.to_string())),
-            Err(Broken::Nonsense(source)) => {
+            Err(Broken::Unanswered(source) | Broken::Nonsense(source)) => {
                 return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: true });
             }
             Err(Broken::TimedOut) => {
@@ -210,7 +209,11 @@ impl<'a> Deadline<'a> {
 }
 
 /// Checks a response and makes it one of this hop.
-fn accept(endpoint: &WorkerEndpoint, attempt: &mut Attempt, (mut response, upstream): Answer) -> Result<Answer, Failure> {
+fn accept(
+    endpoint: &WorkerEndpoint,
+    attempt: &mut Attempt,
+    (mut response, upstream): Answer,
+) -> Result<Answer, Failure> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(bad_response(endpoint, "a switch of protocols that nobody asked for".into()));
     }
@@ -225,12 +228,7 @@ fn accept(endpoint: &WorkerEndpoint, attempt: &mut Attempt, (mut response, upstr
 fn relay((response, upstream): Answer, attempt: Attempt, mut record: Record) -> Response<ResponseBody> {
     let (mut parts, incoming) = response.into_parts();
     record.answered(parts.status);
-    // The proxy's own version (RFC 9112, section 2.3); hyper lowers it for a client that needs that.
-    parts.version = Version::HTTP_11;
-    let ends_with_connection = record.is_http_10() && incoming.size_hint().exact().is_none();
-    if ends_with_connection || record.must_close() {
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
+    record.settle(incoming.size_hint().exact(), &mut parts.version, &mut parts.headers);
     // Most responses fit into one read: then the connection is free before the client has got anything.
     let is_through = upstream.as_ref().is_some_and(|upstream| upstream.is_idle());
     let body = if is_through {

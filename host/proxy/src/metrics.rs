@@ -52,13 +52,12 @@ pub(crate) struct ClusterMetrics {
 impl ClusterMetrics {
     pub(crate) fn new(cluster: &str) -> Self {
         Self {
-            classes: ["none", "1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| {
-                counter!("sluicegate_requests_total", "cluster" => cluster.to_owned(), "code_class" => class)
-            }),
+            classes: ["none", "1xx", "2xx", "3xx", "4xx", "5xx"].map(
+                |class| counter!("sluicegate_requests_total", "cluster" => cluster.to_owned(), "code_class" => class),
+            ),
             duration: histogram!("sluicegate_request_duration_seconds", "cluster" => cluster.to_owned()),
-            errors: LABELS.map(|label| {
-                counter!("sluicegate_errors_total", "cluster" => cluster.to_owned(), "error" => label)
-            }),
+            errors: LABELS
+                .map(|label| counter!("sluicegate_errors_total", "cluster" => cluster.to_owned(), "error" => label)),
         }
     }
 

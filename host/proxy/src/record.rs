@@ -2,11 +2,16 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header::HOST};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version,
+    header::{CONNECTION, HOST},
+};
 use hyper::body::Incoming;
 use sluicegate_policy::Picked;
 
-use crate::{cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure};
+use crate::{
+    cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure, metrics::ClusterMetrics,
+};
 
 /// Lives from a request's head to the end of its response, and counts and logs the request when it goes.
 #[derive(Debug)]
@@ -68,7 +73,7 @@ impl Record {
     }
 
     pub(crate) fn fail(&mut self, failure: &Failure) {
-        self.cluster.as_ref().map_or(&self.client.worker.metrics.unrouted, |cluster| &cluster.metrics).failed(failure.index());
+        self.metrics().failed(failure.index());
         if let Some(log) = &mut self.log {
             log.error = failure.label();
         }
@@ -85,14 +90,29 @@ impl Record {
         }
     }
 
-    /// Whether the client speaks HTTP/1.0.
-    pub(crate) fn is_http_10(&self) -> bool {
+    /// Settles a response's version, and whether the client may send another request on its connection. `length` is
+    /// that of the body, if it is known.
+    pub(crate) fn settle(&self, length: Option<u64>, version: &mut Version, headers: &mut HeaderMap) {
+        let must_close = self.client.worker.is_draining.get();
+        if self.is_http_10() && (must_close || length.is_none()) {
+            // hyper ends the connection of a client that asked to keep it only after a response of version 1.0. Where
+            // the length is unknown, that end is the body's.
+            *version = Version::HTTP_10;
+            return;
+        }
+        // The proxy's own version (RFC 9112, section 2.3); hyper lowers it for a client that needs that.
+        *version = Version::HTTP_11;
+        if must_close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+
+    fn is_http_10(&self) -> bool {
         self.version == Version::HTTP_10
     }
 
-    /// Whether the client should not send another request on its connection.
-    pub(crate) fn must_close(&self) -> bool {
-        self.client.worker.is_draining.get()
+    fn metrics(&self) -> &ClusterMetrics {
+        self.cluster.as_ref().map_or(&self.client.worker.metrics.unrouted, |cluster| &cluster.metrics)
     }
 
     fn log(&self, log: &Log, ns: u64) {
@@ -119,8 +139,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let now = self.client.worker.clock.now();
         let ns = now.saturating_sub(self.began);
-        let worker = &self.client.worker;
-        self.cluster.as_ref().map_or(&worker.metrics.unrouted, |cluster| &cluster.metrics).finished(self.status, ns);
+        self.metrics().finished(self.status, ns);
         self.client.is_busy.set(false);
         self.client.quiet_since.set(now);
         if let Some(log) = &self.log {

@@ -18,11 +18,9 @@ pub(crate) fn respond(failure: &Failure, mut record: Record) -> Response<Respons
     record.bytes = text.len() as u64;
     let mut response = Response::new(ResponseBody::text(text));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(ERROR_HEADER, HeaderValue::from_static(label));
-    if record.must_close() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+    let (mut parts, body) = response.into_parts();
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    parts.headers.insert(ERROR_HEADER, HeaderValue::from_static(label));
+    record.settle(Some(record.bytes), &mut parts.version, &mut parts.headers);
+    Response::from_parts(parts, body)
 }

@@ -60,9 +60,9 @@ impl RouteTable {
     /// The index of the route for a `Host` header's value and a path.
     pub fn find(&self, host: &[u8], path: &str) -> Option<usize> {
         let own = if self.by_host.is_empty() { None } else { self.entries_of(host) };
-        own.into_iter().chain([&self.any_host]).find_map(|entries| {
-            entries.iter().find(|entry| is_prefix(&entry.prefix, path)).map(|entry| entry.index)
-        })
+        own.into_iter()
+            .chain([&self.any_host])
+            .find_map(|entries| entries.iter().find(|entry| is_prefix(&entry.prefix, path)).map(|entry| entry.index))
     }
 
     fn entries_of(&self, host: &[u8]) -> Option<&Vec<Entry>> {

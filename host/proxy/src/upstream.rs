@@ -59,10 +59,11 @@ impl Upstream {
         // Without it a small request could wait for the answer to an earlier one; it fails only on a dead socket.
         let _ = stream.set_nodelay(true);
         let (io, traffic) = Io::new(stream);
-        let (sender, connection) = Builder::new()
-            .handshake(io)
-            .await
-            .map_err(|source| Failure::UpstreamClosed { endpoint: Arc::clone(&endpoint.name), source, sent: false })?;
+        let (sender, connection) = Builder::new().handshake(io).await.map_err(|source| Failure::UpstreamClosed {
+            endpoint: Arc::clone(&endpoint.name),
+            source,
+            sent: false,
+        })?;
         let gate = Arc::new(Gate::default());
         Ok(Box::new(Self {
             sender,

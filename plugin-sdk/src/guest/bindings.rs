@@ -1,7 +1,8 @@
 //! What wit-bindgen makes of the contract.
 //!
-//! There is a world for each group of exports, and a plugin uses those that it implements. The description of the
-//! others is not linked in, so that tools which read it see what is really exported.
+//! There is a world for each group of exports, and a plugin uses those that it implements. The macros that export a
+//! world bring its description along; of the others a module says only what it could have imported, so that tools
+//! which make a component of it look for no export that is not there.
 
 #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks)] // Generated.
 

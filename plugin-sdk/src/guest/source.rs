@@ -9,6 +9,9 @@ use crate::{Signal, endpoints::BLOCK};
 
 #[link(wasm_import_module = "sluicegate:policy/endpoints@0.1.0")]
 unsafe extern "C" {
+    /// The same import as the bindings' `read`, which would be a call of a function that calls it.
+    safe fn read(index: u32, signal: u32) -> u64;
+
     /// The same import as the bindings' `read_block`, which would copy the answer into a tuple of tuples.
     #[link_name = "read-block"]
     fn read_block(start: u32, signal: u32, answer: *mut [u32; BLOCK]);
@@ -94,7 +97,7 @@ impl Source<'_> {
 
     #[inline]
     pub(crate) fn read(&self, index: u32, signal: Signal) -> u64 {
-        endpoints::read(index, to_contract(signal))
+        read(index, signal as u32)
     }
 
     #[inline]
@@ -151,19 +154,5 @@ impl Source<'_> {
 
     pub(crate) fn tried(&self, nth: u32) -> u32 {
         request::tried(nth)
-    }
-}
-
-/// The numbers are the same; the compiler makes nothing of this.
-#[inline]
-fn to_contract(signal: Signal) -> endpoints::Signal {
-    match signal {
-        Signal::InFlight => endpoints::Signal::InFlight,
-        Signal::Connections => endpoints::Signal::Connections,
-        Signal::LatencyUs => endpoints::Signal::LatencyUs,
-        Signal::Successes => endpoints::Signal::Successes,
-        Signal::Failures => endpoints::Signal::Failures,
-        Signal::Timeouts => endpoints::Signal::Timeouts,
-        Signal::AgeMs => endpoints::Signal::AgeMs,
     }
 }

@@ -9,8 +9,10 @@ use std::{
 
 use sluicegate_core::EndpointSpec;
 
+use sluicegate_proxy::ClusterSettings;
+
 use super::{
-    Cluster, ClusterSettings, PolicySource, PolicySpec,
+    Cluster, PolicySource, PolicySpec,
     errors::known_names,
     read::{MAX_LONG_MS, address, millis},
     tree::Node,
@@ -70,7 +72,7 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
         connect_timeout: time("connect_timeout_ms", default.connect_timeout),
         response_timeout: time("response_timeout_ms", default.response_timeout),
         max_attempts: table.or("max_attempts", default.max_attempts, |node| node.integer(1..=MAX_ATTEMPTS)),
-        max_idle_connections: table.or("max_idle_connections", default.max_idle_connections, |node| {
+        max_idle_per_endpoint: table.or("max_idle_connections", default.max_idle_per_endpoint, |node| {
             node.integer(0..=MAX_IDLE).map(|count| count as usize)
         }),
         idle_timeout: time("idle_timeout_ms", default.idle_timeout),

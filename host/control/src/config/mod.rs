@@ -14,7 +14,7 @@ mod tree;
 pub use diff::ClusterChange;
 pub use errors::{ConfigError, ConfigErrors};
 pub use model::{
-    Admin, Cluster, ClusterSettings, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, PolicySource,
+    Admin, Cluster, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, PolicySource,
     PolicySpec, Route, Runtime,
 };
 

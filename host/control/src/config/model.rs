@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use sluicegate_core::EndpointSpec;
+use sluicegate_proxy::ClusterSettings;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,38 +53,6 @@ pub struct Cluster {
     pub endpoints: Vec<EndpointSpec>,
     /// How requests are sent.
     pub settings: ClusterSettings,
-}
-
-/// How requests are sent to the endpoints of a cluster.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClusterSettings {
-    /// `connect_timeout_ms`: 1000 by default, as a handshake takes milliseconds unless the endpoint is gone or its
-    /// first packet was lost, which TCP sends again after one second.
-    pub connect_timeout: Duration,
-    /// `response_timeout_ms`, the time to the response's first byte: 30,000 by default, longer than honest requests
-    /// take and shorter than most clients wait.
-    pub response_timeout: Duration,
-    /// `max_attempts`: 3 by default. A failed connect is tried again on another endpoint; when three in a row fail,
-    /// the trouble is rarely the endpoints'.
-    pub max_attempts: u32,
-    /// `max_idle_connections` to each endpoint, of each worker: 128 by default, enough that a steady load of a worker
-    /// never reconnects, and a bound on open files.
-    pub max_idle_connections: usize,
-    /// `idle_timeout_ms` of an upstream connection: 30,000 by default, below the 60 to 75 s after which common servers
-    /// close theirs, so that the proxy is the one to close and no request meets a closing connection.
-    pub idle_timeout: Duration,
-}
-
-impl Default for ClusterSettings {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_millis(1000),
-            response_timeout: Duration::from_millis(30_000),
-            max_attempts: 3,
-            max_idle_connections: 128,
-            idle_timeout: Duration::from_millis(30_000),
-        }
-    }
 }
 
 /// Which policy, and what it is told.

@@ -1,0 +1,211 @@
+//! The plane: brings the workers from one configuration to the next.
+
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Instant};
+
+use sluicegate_core::{ClusterSnapshot, LiveArena};
+use sluicegate_policy::{Clock, Engine, Plugin};
+use sluicegate_proxy::{ControlError, Route, RouteTable, WorkerHandle};
+use tokio::task::spawn_blocking;
+
+use crate::{
+    actor::{ClusterHandle, Means},
+    config::{Cluster, ClusterChange, Config, PolicySource},
+    policies,
+    status::Board,
+};
+
+/// What a plane works with.
+pub struct PlaneOptions {
+    /// Compiles policies.
+    pub engine: Arc<Engine>,
+    /// The data path's clock.
+    pub clock: Clock,
+    /// Who serves.
+    pub workers: Vec<WorkerHandle>,
+    /// What policies' random numbers come from.
+    pub seed: u64,
+}
+
+/// The workers' configuration, and the means to change it.
+pub struct Plane {
+    means: Means,
+    config: Config,
+    clusters: BTreeMap<Arc<str>, ClusterHandle>,
+    board: Arc<Board>,
+}
+
+/// Why a configuration was not put to use. Nothing of it was.
+#[derive(Debug)]
+pub enum ApplyError {
+    /// These policies don't work.
+    Policies(Vec<String>),
+    /// The workers are gone.
+    Workers(ControlError),
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policies(errors) => f.write_str(&errors.join("\n")),
+            Self::Workers(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+impl From<ControlError> for ApplyError {
+    fn from(error: ControlError) -> Self {
+        Self::Workers(error)
+    }
+}
+
+/// What applying a configuration came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// How many clusters were added, removed or changed.
+    pub clusters: usize,
+    /// Whether the routes are different.
+    pub routes: bool,
+    /// The keys that differ, but only take effect at a restart.
+    pub needs_restart: Vec<String>,
+}
+
+impl Applied {
+    /// Whether everything was so before.
+    pub fn is_nothing(&self) -> bool {
+        self.clusters == 0 && !self.routes && self.needs_restart.is_empty()
+    }
+}
+
+impl Plane {
+    /// A plane whose workers serve this configuration. They do not accept connections yet.
+    pub async fn start(options: PlaneOptions, config: Config) -> Result<Self, ApplyError> {
+        let PlaneOptions { engine, clock, workers, seed } = options;
+        let nothing = Config { routes: Vec::new(), clusters: BTreeMap::new(), ..config.clone() };
+        let means = Means { engine, clock, workers, seed };
+        let board = Arc::new(Board::new(clock));
+        let mut plane = Self { means, config: nothing, clusters: BTreeMap::new(), board };
+        plane.apply(config).await?;
+        Ok(plane)
+    }
+
+    /// What is going on, for the admin listener.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// What is in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Puts another configuration to use, whole or not at all: every new policy is loaded and rehearsed before
+    /// anything changes.
+    pub async fn apply(&mut self, new: Config) -> Result<Applied, ApplyError> {
+        let changes = self.config.changed_clusters(&new);
+        let plugins = self.try_out_policies(&changes, &new).await?;
+        let needs_restart = self.config.needs_restart(&new);
+        for (name, plugin) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
+            let cluster = &new.clusters[name];
+            let handle =
+                ClusterHandle::start(name, &cluster.endpoints, cluster.settings, self.means.clone()).await?;
+            self.clusters.insert(Arc::clone(name), handle.clone());
+            // It worked a moment ago. If it does not now, that is logged, and the fallback serves.
+            let _ = handle.set_policy(plugin.clone(), None).await;
+        }
+        for (name, change) in &changes {
+            self.change_cluster(name, *change, &new, plugins.get(name)).await?;
+        }
+        let routes = self.config.routes != new.routes;
+        if routes {
+            self.set_routes(&new).await?;
+        }
+        for (name, _) in changes.iter().filter(|(_, change)| **change == ClusterChange::Removed) {
+            if let Some(cluster) = self.clusters.remove(name) {
+                cluster.remove().await?;
+            }
+        }
+        self.board.show(&self.clusters);
+        self.config = new;
+        Ok(Applied { clusters: changes.len(), routes, needs_restart })
+    }
+
+    /// The policies that are new or different, tried out with their clusters' new endpoints.
+    async fn try_out_policies(
+        &self,
+        changes: &BTreeMap<Arc<str>, ClusterChange>,
+        new: &Config,
+    ) -> Result<BTreeMap<Arc<str>, Plugin>, ApplyError> {
+        let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
+        for (name, change) in changes {
+            if !matches!(change, ClusterChange::Added | ClusterChange::Changed { policy: true, .. }) {
+                continue;
+            }
+            let (engine, clock) = (Arc::clone(&self.means.engine), self.means.clock);
+            let (cluster, cluster_name) = (new.clusters[name].clone(), Arc::clone(name));
+            let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock)).await;
+            match tried.unwrap_or_else(|error| Err(format!("it can't be tried out: {error}"))) {
+                Ok(plugin) => drop(plugins.insert(Arc::clone(name), plugin)),
+                Err(error) => errors.push(format!("cluster.{name}.policy: {error}")),
+            }
+        }
+        if errors.is_empty() { Ok(plugins) } else { Err(ApplyError::Policies(errors)) }
+    }
+
+    async fn change_cluster(
+        &self,
+        name: &Arc<str>,
+        change: ClusterChange,
+        new: &Config,
+        plugin: Option<&Plugin>,
+    ) -> Result<(), ControlError> {
+        let ClusterChange::Changed { endpoints, settings, .. } = change else { return Ok(()) };
+        let (Some(handle), Some(cluster)) = (self.clusters.get(name), new.clusters.get(name)) else { return Ok(()) };
+        if settings {
+            handle.set_settings(cluster.settings).await?;
+        }
+        if endpoints {
+            handle.set_endpoints(cluster.endpoints.clone()).await?;
+        }
+        if let Some(plugin) = plugin {
+            // A refusal is logged where it happens, and what served before goes on.
+            let _ = handle.set_policy(plugin.clone(), None).await;
+        }
+        Ok(())
+    }
+
+    async fn set_routes(&self, config: &Config) -> Result<(), ControlError> {
+        let routes = config.routes.iter().map(|route| Route {
+            host: route.host.clone(),
+            path_prefix: (route.path != "/").then(|| route.path.clone()),
+            cluster: Arc::clone(&route.cluster),
+        });
+        let table = Arc::new(RouteTable::new(routes.collect()));
+        for worker in &self.means.workers {
+            worker.set_routes(Arc::clone(&table)).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in that a policy's file has other bytes now: every cluster that uses it swaps.
+    pub(crate) async fn policy_file_changed(&self, path: &Path, bytes: &Arc<[u8]>, since: Instant) {
+        for (name, cluster) in &self.config.clusters {
+            if cluster.policy.source == PolicySource::File(path.to_owned())
+                && let Some(handle) = self.clusters.get(name)
+            {
+                // How it ends is logged where it happens.
+                let _ = handle.set_policy(policies::with_bytes(&cluster.policy, Arc::clone(bytes)), Some(since)).await;
+            }
+        }
+    }
+}
+
+fn try_out(cluster: &Cluster, name: &str, engine: &Engine, clock: &Clock) -> Result<Plugin, String> {
+    let plugin = policies::fetch(&cluster.policy, engine.limits().module_bytes)?;
+    let snapshot = ClusterSnapshot::empty(name).next(&cluster.endpoints, &mut LiveArena::default(), clock.now());
+    match plugin.try_out(engine, clock, &Arc::new(snapshot)) {
+        Ok(_) => Ok(plugin),
+        Err(refusal) => Err(format!("{} is refused: {refusal}", plugin.name)),
+    }
+}

@@ -1,0 +1,136 @@
+//! The control loop: waits for files to change, or for orders, and has the plane follow.
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    config::{self, Config, PolicySource},
+    plane::{Applied, ApplyError, Plane},
+    watch::{self, Change, FileWatcher, Files, WatchError},
+};
+
+/// Orders for a running plane.
+#[derive(Clone, Debug)]
+pub struct PlaneHandle(mpsc::Sender<(Box<Config>, oneshot::Sender<Result<Applied, ApplyError>>)>);
+
+impl PlaneHandle {
+    /// Puts another configuration to use. None when the plane has stopped.
+    pub async fn apply(&self, config: Config) -> Option<Result<Applied, ApplyError>> {
+        let (done, answer) = oneshot::channel();
+        self.0.send((Box::new(config), done)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Runs a plane: follows its configuration file, if it has one, and its policies' files. The future ends with the
+/// last handle.
+pub fn run(plane: Plane, file: Option<PathBuf>) -> Result<(PlaneHandle, impl Future<Output = ()>), WatchError> {
+    let (watcher, changes) = FileWatcher::start(watch::DEFAULT_QUIET)?;
+    let (sender, orders) = mpsc::channel(1);
+    let mut follower = Follower { plane, file, watcher, refused: None, known: Files::new() };
+    follower.watch();
+    Ok((PlaneHandle(sender), follower.follow(changes, orders)))
+}
+
+struct Follower {
+    plane: Plane,
+    file: Option<PathBuf>,
+    watcher: FileWatcher,
+    /// A configuration whose policies did not work: it is tried again when one of their files changes.
+    refused: Option<Config>,
+    known: Files,
+}
+
+impl Follower {
+    async fn follow(
+        mut self,
+        mut changes: mpsc::Receiver<Change>,
+        mut orders: mpsc::Receiver<(Box<Config>, oneshot::Sender<Result<Applied, ApplyError>>)>,
+    ) {
+        loop {
+            tokio::select! {
+                order = orders.recv() => {
+                    let Some((config, done)) = order else { return };
+                    let applied = self.plane.apply(*config).await;
+                    self.watch();
+                    // Whoever asked may have stopped waiting.
+                    let _ = done.send(applied);
+                }
+                change = changes.recv() => match change {
+                    Some(change) => self.change(change).await,
+                    // The watcher's thread ends only with the watcher.
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn change(&mut self, change: Change) {
+        match change {
+            Change::Content { path, bytes, seen } => {
+                self.known.insert(path.clone(), Some(bytes.clone()));
+                if Some(&path) == self.file.as_ref() {
+                    self.config_changed(&path, &bytes).await;
+                } else {
+                    self.plane.policy_file_changed(&path, &bytes, seen).await;
+                    if let Some(config) = self.refused.take_if(|config| files(config).any(|file| *file == path)) {
+                        self.apply(config).await;
+                    }
+                }
+            }
+            Change::Unreadable { path, error } => {
+                tracing::error!(path = %path.display(), error, "a file can't be read: what it said before goes on");
+            }
+        }
+    }
+
+    async fn config_changed(&mut self, path: &Path, bytes: &[u8]) {
+        let builtins: Vec<&str> = sluicegate_builtins::names().collect();
+        let parsed = match std::str::from_utf8(bytes) {
+            Ok(text) => config::parse(text, path, &builtins).map_err(|errors| errors.to_string()),
+            Err(error) => Err(format!("{}: not text: {error}", path.display())),
+        };
+        match parsed {
+            Ok(config) => self.apply(config).await,
+            Err(errors) => tracing::error!("configuration refused, the old one goes on:\n{errors}"),
+        }
+    }
+
+    async fn apply(&mut self, config: Config) {
+        match self.plane.apply(config.clone()).await {
+            Ok(applied) => {
+                self.refused = None;
+                if applied.is_nothing() {
+                    tracing::debug!("the configuration is the same as before");
+                    return;
+                }
+                tracing::info!(clusters = applied.clusters, routes = applied.routes, "configuration applied");
+                if !applied.needs_restart.is_empty() {
+                    let keys = applied.needs_restart.join(", ");
+                    tracing::warn!("these changes take effect at the next start only: {keys}");
+                }
+            }
+            Err(error) => {
+                tracing::error!("configuration refused, the old one goes on:\n{error}");
+                self.refused = Some(config);
+            }
+        }
+        self.watch();
+    }
+
+    /// Watches what matters now. Contents that were seen before are not reported again.
+    fn watch(&mut self) {
+        let wanted = self.file.iter().chain(files(self.plane.config())).chain(self.refused.iter().flat_map(files));
+        self.known = wanted.map(|path| (path.clone(), self.known.get(path).cloned().flatten())).collect();
+        self.watcher.watch(self.known.clone());
+    }
+}
+
+/// The policies' files.
+fn files(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    config.clusters.values().filter_map(|cluster| match &cluster.policy.source {
+        PolicySource::File(path) => Some(path),
+        PolicySource::Builtin(_) => None,
+    })
+}

@@ -1,0 +1,160 @@
+//! What is going on, for the admin listener: the status as JSON, and the endpoints' gauges.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::{AtomicU8, Ordering::Relaxed}},
+};
+
+use metrics::{Gauge, gauge};
+use serde_json::{Value, json};
+use sluicegate_admin::Status;
+use sluicegate_core::{ClusterSnapshot, Endpoint, Signal};
+use sluicegate_policy::{Clock, Generation, SupervisorStatus};
+
+use crate::actor::{ClusterHandle, ClusterStatus};
+
+/// Whether the proxy takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    Starting,
+    Serving,
+    Draining,
+}
+
+/// Shows every cluster as it is at the moment of asking.
+pub struct Board {
+    clock: Clock,
+    phase: AtomicU8,
+    clusters: Mutex<BTreeMap<Arc<str>, ClusterHandle>>,
+    /// The gauges of the last scrape: a series lives as long as its handle.
+    gauges: Mutex<Vec<Gauge>>,
+}
+
+impl Board {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let phase = AtomicU8::new(Phase::Starting as u8);
+        Self { clock, phase, clusters: Mutex::default(), gauges: Mutex::default() }
+    }
+
+    /// Says that connections are accepted.
+    pub fn serving(&self) {
+        self.phase.store(Phase::Serving as u8, Relaxed);
+    }
+
+    /// Says that no new connections are accepted, so that whoever balances over proxies goes elsewhere.
+    pub fn draining(&self) {
+        self.phase.store(Phase::Draining as u8, Relaxed);
+    }
+
+    pub(crate) fn show(&self, clusters: &BTreeMap<Arc<str>, ClusterHandle>) {
+        *lock(&self.clusters) = clusters.clone();
+    }
+
+    /// Every cluster by name, as it is now.
+    fn clusters(&self) -> Vec<(Arc<str>, ClusterStatus)> {
+        let clusters = lock(&self.clusters);
+        clusters.iter().map(|(name, handle)| (Arc::clone(name), handle.status.borrow().clone())).collect()
+    }
+
+    /// A cluster's endpoints, and the policy and generation that serve it; for the demo's table.
+    pub fn cluster(&self, name: &str) -> Option<(Arc<ClusterSnapshot>, Option<Arc<Generation>>)> {
+        let status = lock(&self.clusters).get(name)?.status.borrow().clone();
+        Some((status.snapshot, status.policy.active))
+    }
+}
+
+impl Status for Board {
+    fn ready(&self) -> Result<(), String> {
+        match self.phase.load(Relaxed) {
+            phase if phase == Phase::Serving as u8 => Ok(()),
+            phase if phase == Phase::Draining as u8 => Err("draining".into()),
+            _ => Err("starting".into()),
+        }
+    }
+
+    fn status(&self) -> Value {
+        let now = self.clock.now();
+        let clusters = self.clusters().into_iter().map(|(name, status)| {
+            let endpoints: Vec<Value> =
+                status.snapshot.endpoints().iter().map(|endpoint| endpoint_json(endpoint, now)).collect();
+            let cluster = json!({
+                "endpoints_generation": status.snapshot.generation,
+                "endpoints": endpoints,
+                "policy": policy_json(&status.policy),
+            });
+            (name.to_string(), cluster)
+        });
+        let phase = self.ready().err().unwrap_or_else(|| "serving".into());
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "phase": phase,
+            "uptime_s": now / 1_000_000_000,
+            "clusters": clusters.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+
+    fn before_scrape(&self) {
+        let now = self.clock.now();
+        let mut gauges = Vec::new();
+        for (cluster, status) in self.clusters() {
+            for endpoint in status.snapshot.endpoints() {
+                for (name, signal) in [
+                    ("sluicegate_endpoint_in_flight", Signal::InFlight),
+                    ("sluicegate_endpoint_connections", Signal::Connections),
+                ] {
+                    let handle = gauge!(name, "cluster" => cluster.to_string(), "endpoint" => endpoint.name.to_string());
+                    handle.set(endpoint.live.read(signal, now) as f64);
+                    gauges.push(handle);
+                }
+            }
+        }
+        *lock(&self.gauges) = gauges;
+    }
+}
+
+/// Nothing in here is left half-done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn endpoint_json(endpoint: &Endpoint, now: u64) -> Value {
+    let read = |signal| endpoint.live.read(signal, now);
+    json!({
+        "id": endpoint.id.to_string(),
+        "address": endpoint.spec.address,
+        "weight": endpoint.spec.weight,
+        "zone": &*endpoint.spec.zone,
+        "labels": endpoint.spec.labels,
+        "in_flight": read(Signal::InFlight),
+        "connections": read(Signal::Connections),
+        "latency_us": read(Signal::LatencyUs),
+        "successes": read(Signal::Successes),
+        "failures": read(Signal::Failures),
+        "timeouts": read(Signal::Timeouts),
+        "age_ms": read(Signal::AgeMs),
+    })
+}
+
+fn policy_json(policy: &SupervisorStatus) -> Value {
+    json!({
+        "active": policy.active.as_deref().map(generation_json),
+        "kept": policy.kept.iter().map(|generation| generation_json(generation)).collect::<Vec<_>>(),
+        "recent_faults": policy.recent_faults,
+        "last_refusal": policy.last_refusal,
+    })
+}
+
+fn generation_json(generation: &Generation) -> Value {
+    let artifact = &generation.spec.artifact;
+    json!({
+        "generation": generation.number,
+        "policy": &*generation.spec.policy,
+        "sha256": artifact.digest.to_string(),
+        "bytes": artifact.bytes,
+        "lane": artifact.lane().label(),
+        "contract": artifact.contract_version(),
+        "exports": { "feedback": artifact.exports.feedback, "state": artifact.exports.state },
+        "config": serde_json::from_str::<Value>(&generation.spec.config).unwrap_or(Value::Null),
+    })
+}

@@ -1,0 +1,196 @@
+//! Bodies: large, chunked, broken off, early.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use sluicegate_core::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{GET, Origin, Proxy, QUICK, eventually};
+
+const MIB: usize = 1 << 20;
+
+#[tokio::test]
+async fn large_bodies_pass_both_ways() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    let body: Vec<u8> = (0..8 * MIB).map(|i| (i % 251) as u8).collect();
+    client.send(&format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len())).await;
+    client.stream.write_all(&body).await.unwrap();
+    let response = client.response("POST").await.unwrap();
+    assert!(response.body.ends_with(&body));
+    assert_eq!(client.get("/").await.status(), 200);
+    assert_eq!(origin.connections(), 1);
+    proxy.settle().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_the_origin() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let origin = Origin::new(move |mut wire, _| {
+        let count = Arc::clone(&count);
+        async move {
+            wire.request().await;
+            wire.send(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 256 * MIB)).await;
+            while let Ok(written) = wire.stream.write(&[b'x'; 65536]).await {
+                count.fetch_add(written, SeqCst);
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send(GET).await;
+    client.head().await.unwrap();
+    // What the kernel buffers is a few MiB; it stops growing there.
+    let mut before = usize::MAX;
+    while before != sent.load(SeqCst) {
+        before = sent.load(SeqCst);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(before < 64 * MIB, "{before} bytes were taken from the origin");
+    drop(client);
+    proxy.settle().await;
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_read_stops_the_client() {
+    let origin = Origin::new(|mut wire, _| async move {
+        wire.head().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    })
+    .await;
+    let mut settings = QUICK;
+    settings.response_timeout = Duration::from_secs(3);
+    let proxy = Proxy::new(&[origin.address], settings).await;
+    let mut client = proxy.connect().await;
+    client.send(&format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", 256 * MIB)).await;
+    let mut taken = 0;
+    while let Ok(Ok(count)) =
+        tokio::time::timeout(Duration::from_millis(500), client.stream.write(&[b'x'; 65536])).await
+    {
+        taken += count;
+        assert!(taken < 64 * MIB, "{taken} bytes were taken from the client");
+    }
+    // That the client is gone can't be seen behind what it sent before: the deadline ends the request.
+    drop(client);
+    proxy.settle().await;
+}
+
+#[tokio::test]
+async fn chunks_and_trailers_pass_both_ways() {
+    let origin = Origin::new(|mut wire, _| async move {
+        while let Some(request) = wire.request().await {
+            assert_eq!(request.trailers, [("x-sum".to_owned(), "7".to_owned())], "{request:?}");
+            wire.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-end\r\n\r\n").await;
+            for byte in request.body {
+                wire.send(&format!("1\r\n{}\r\n", char::from(byte))).await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            wire.send("0\r\nx-end: 9\r\n\r\n").await;
+        }
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    for _ in 0..3 {
+        client
+            .send(
+                "POST / HTTP/1.1\r\nHost: test\r\nTE: trailers\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n",
+            )
+            .await;
+        client.send("3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n").await;
+        let response = client.response("POST").await.unwrap();
+        assert_eq!(response.text(), "abc");
+        assert_eq!(response.trailers, [("x-end".to_owned(), "9".to_owned())], "{response:?}");
+    }
+    assert_eq!(origin.connections(), 1);
+    proxy.settle().await;
+}
+
+#[tokio::test]
+async fn an_origin_that_dies_mid_body_is_not_a_clean_end() {
+    for response in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
+        let origin = Origin::canned(response, 1).await;
+        let proxy = Proxy::new(&[origin.address], QUICK).await;
+        let mut client = proxy.connect().await;
+        client.send(GET).await;
+        assert!(client.response("GET").await.is_none(), "{response}");
+        proxy.settle().await;
+        assert_eq!(proxy.read(0, Signal::Failures), 1, "{response}");
+        // An HTTP/1.0 client has only the connection's end to go by.
+        let mut client = proxy.connect().await;
+        client.send("GET / HTTP/1.0\r\nHost: test\r\n\r\n").await;
+        assert!(!client.ended().await, "{response}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_may_come_before_the_request_is_whole() {
+    let origin = Origin::new(|mut wire, _| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno").await;
+        wire.ended().await;
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\nabc").await;
+    let response = client.response("POST").await.unwrap();
+    assert_eq!((response.status(), response.text()), (413, "no"));
+    drop(client);
+    proxy.settle().await;
+    eventually("the connection is not reused", || proxy.read(0, Signal::Connections) == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_100_continue_gets_it() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n").await;
+    assert_eq!(client.head().await.unwrap().status(), 100);
+    client.send("ok").await;
+    let response = client.response("POST").await.unwrap();
+    assert!(response.text().ends_with("\nok") && !response.text().contains("expect"), "{response:?}");
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_not_a_slow_answer() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\n").await;
+    for _ in 0..8 {
+        tokio::time::sleep(QUICK.response_timeout / 4).await;
+        client.send("x").await;
+    }
+    assert_eq!(client.response("POST").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_body_until_the_end_of_the_connection_becomes_chunks() {
+    let origin = Origin::canned("HTTP/1.0 200 OK\r\n\r\nall of it", 1).await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    for _ in 0..2 {
+        let response = client.get("/").await;
+        assert_eq!((response.text(), response.start.as_str()), ("all of it", "HTTP/1.1 200 OK"));
+    }
+    assert_eq!(origin.connections(), 2);
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.0\r\nHost: test\r\nConnection: keep-alive\r\n\r\n").await;
+    let mut text = String::new();
+    client.stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.ends_with("\r\n\r\nall of it") && !text.contains("keep-alive"), "{text}");
+}

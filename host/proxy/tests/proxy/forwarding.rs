@@ -1,0 +1,175 @@
+//! What goes through, and what does not.
+
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{Origin, Proxy, QUICK, check_failure};
+
+#[tokio::test]
+async fn get_and_post_arrive_as_they_were() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send("POST /a/b?c=d HTTP/1.1\r\nHost: Test:1\r\nContent-Length: 5\r\nX-Own: 1\r\n\r\nhello").await;
+    let response = client.response("POST").await.unwrap();
+    let text = response.text();
+    assert!(text.starts_with("POST /a/b?c=d HTTP/1.1\n"), "{text}");
+    for line in ["host: Test:1\n", "content-length: 5\n", "x-own: 1\n"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert!(text.ends_with("\nhello"), "{text}");
+    assert!(response.header("date").is_some());
+    assert_eq!(response.header("connection"), None);
+    assert!(client.get("/2").await.text().starts_with("GET /2 HTTP/1.1\n"));
+    proxy.settle().await;
+}
+
+#[tokio::test]
+async fn the_hop_is_described_and_kept_to_itself() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client
+        .send(concat!(
+            "GET / HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n",
+            "Proxy-Authorization: secret\r\nTE: trailers, deflate\r\nUpgrade: h2c\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n"
+        ))
+        .await;
+    let response = client.response("GET").await.unwrap();
+    let text = response.text();
+    for gone in ["x-hop", "keep-alive", "proxy-authorization", "upgrade", "deflate"] {
+        assert!(!text.contains(gone), "{gone} in {text}");
+    }
+    for there in [
+        "x-forwarded-for: 10.0.0.1\n",
+        "x-forwarded-for: 127.0.0.1\n",
+        "x-forwarded-proto: http\n",
+        "x-forwarded-host: test\n",
+        "te: trailers\n",
+        "connection: te\n",
+    ] {
+        assert!(text.contains(there), "{there} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn an_absolute_target_overrides_the_host() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send("GET http://other:81/x?y HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let response = client.response("GET").await.unwrap();
+    assert!(response.text().starts_with("GET /x?y HTTP/1.1\n"), "{response:?}");
+    assert!(response.text().contains("host: other:81\n"), "{response:?}");
+    assert!(!response.text().contains("host: test\n"), "{response:?}");
+}
+
+#[tokio::test]
+async fn http_1_0_clients_are_served_and_kept_alive_when_they_ask() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+        let response = client.response("GET").await.unwrap();
+        assert_eq!(response.start, "HTTP/1.0 200 OK");
+        assert_eq!(response.header("connection"), Some("keep-alive"));
+        assert!(response.text().contains(&format!("host: {}\n", proxy.address)), "{response:?}");
+    }
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.response("GET").await.unwrap().status(), 200);
+    assert!(client.ended().await);
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    let requests: String = (0..5).map(|i| format!("GET /{i} HTTP/1.1\r\nHost: test\r\n\r\n")).collect();
+    client.send(&requests).await;
+    for i in 0..5 {
+        let response = client.response("GET").await.unwrap();
+        assert!(response.text().starts_with(&format!("GET /{i} ")), "{response:?}");
+    }
+}
+
+#[tokio::test]
+async fn responses_without_a_body_stay_without() {
+    let cases = [
+        ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 42\r\n\r\n", 200, Some("42")),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, None),
+        ("GET", "HTTP/1.1 304 Not Modified\r\netag: \"x\"\r\n\r\n", 304, None),
+        ("GET", "HTTP/1.1 200 Fine\r\ncontent-length: 0\r\n\r\n", 200, Some("0")),
+    ];
+    for (method, response, status, length) in cases {
+        let origin = Origin::canned(response, 9).await;
+        let proxy = Proxy::new(&[origin.address], QUICK).await;
+        let mut client = proxy.connect().await;
+        for _ in 0..3 {
+            client.send(&format!("{method} / HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+            let response = client.response(method).await.unwrap();
+            assert_eq!((response.status(), response.header("content-length")), (status, length), "{response:?}");
+            assert_eq!(response.header("transfer-encoding"), None);
+        }
+        assert_eq!(origin.connections(), 1, "{response}");
+        proxy.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn connections_are_reused() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    for _ in 0..5 {
+        let mut client = proxy.connect().await;
+        for _ in 0..20 {
+            assert_eq!(client.get("/").await.status(), 200);
+        }
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn the_client_s_wish_to_close_is_not_the_origin_s_business() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    for _ in 0..3 {
+        let mut client = proxy.connect().await;
+        client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
+        let response = client.response("GET").await.unwrap();
+        assert!(!response.text().contains("connection:"), "{response:?}");
+        assert!(client.ended().await);
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    for (request, status, label) in [
+        ("GET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "bad_request"),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "bad_request"),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 501, "not_supported"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 501, "not_supported"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501, "not_supported"),
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404, "no_route"),
+    ] {
+        check_failure(&proxy, request, status, label).await;
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_length_beside_chunks_is_not_forwarded() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    let request =
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    client.stream.write_all(request.as_bytes()).await.unwrap();
+    let response = client.response("GET").await.unwrap();
+    assert!(!response.text().contains("content-length"), "{response:?}");
+    assert!(response.text().ends_with("\nab"), "{response:?}");
+}

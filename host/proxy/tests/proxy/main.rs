@@ -1,0 +1,7 @@
+//! The proxy from the outside: real sockets on both sides.
+
+mod bodies;
+mod failures;
+mod forwarding;
+mod live;
+mod support;

@@ -1,0 +1,341 @@
+//! Origins that do as they are told, a proxy in front of them, and a client that sees every byte.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use sluicegate_core::{ClusterSnapshot, Endpoint, EndpointSpec, LiveArena, Signal};
+use sluicegate_policy::{Clock, SeatHandle, seat};
+use sluicegate_proxy::{ClusterSettings, Route, RouteTable, WorkerOptions, Workers, spawn_workers};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// Far more than anything here takes: a test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A message as it was on the wire, with a chunked body put together.
+#[derive(Debug, Default)]
+pub(crate) struct Message {
+    pub(crate) start: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
+}
+
+impl Message {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.start.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("text")
+    }
+}
+
+/// A connection that is read a message at a time.
+pub(crate) struct Wire {
+    pub(crate) stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::new(TcpStream::connect(address).await.expect("connect"))
+    }
+
+    pub(crate) async fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.expect("send");
+    }
+
+    /// Sends a request without a body and reads the response.
+    pub(crate) async fn get(&mut self, path: &str) -> Message {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+        self.response("GET").await.expect("a response")
+    }
+
+    async fn fill(&mut self) -> Option<()> {
+        let count = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await.expect("in time");
+        match count {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(()),
+        }
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.buffer.drain(..end + 2).take(end).collect();
+                return Some(String::from_utf8(line).expect("text"));
+            }
+            self.fill().await?;
+        }
+    }
+
+    async fn headers(&mut self) -> Option<Vec<(String, String)>> {
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line().await?;
+            if line.is_empty() {
+                return Some(headers);
+            }
+            let (name, value) = line.split_once(':').expect("a header");
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+
+    async fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < count {
+            self.fill().await?;
+        }
+        Some(self.buffer.drain(..count).collect())
+    }
+
+    /// The start line and the headers. None when the connection ends first.
+    pub(crate) async fn head(&mut self) -> Option<Message> {
+        let start = self.line().await?;
+        Some(Message { start, headers: self.headers().await?, ..Message::default() })
+    }
+
+    async fn chunked(&mut self, message: &mut Message) -> Option<()> {
+        loop {
+            let line = self.line().await?;
+            let size = usize::from_str_radix(&line, 16).expect("a chunk's size");
+            if size == 0 {
+                message.trailers = self.headers().await?;
+                return Some(());
+            }
+            message.body.extend(self.exactly(size).await?);
+            self.exactly(2).await?;
+        }
+    }
+
+    async fn body(&mut self, message: &mut Message) -> Option<()> {
+        if message.header("transfer-encoding").is_some() {
+            assert_eq!(message.header("content-length"), None, "never both");
+            return self.chunked(message).await;
+        }
+        let length = message.header("content-length").map(|length| length.parse().expect("a length"));
+        if let Some(length) = length {
+            message.body = self.exactly(length).await?;
+        }
+        Some(())
+    }
+
+    /// A whole request. None when the connection ends first.
+    pub(crate) async fn request(&mut self) -> Option<Message> {
+        let mut message = self.head().await?;
+        self.body(&mut message).await?;
+        Some(message)
+    }
+
+    /// A whole response to `method`, whose end is not the connection's. None when that ends first.
+    pub(crate) async fn response(&mut self, method: &str) -> Option<Message> {
+        let mut message = self.head().await?;
+        if message.status() == 100 {
+            message = self.head().await?;
+        }
+        if method != "HEAD" && !matches!(message.status(), 204 | 304) {
+            self.body(&mut message).await?;
+        }
+        Some(message)
+    }
+
+    /// Waits for the end of the connection. True: it ended as it should; false: with a reset.
+    pub(crate) async fn ended(&mut self) -> bool {
+        loop {
+            let count = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await.expect("in time");
+            match count {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// A server whose connections are each handled by the same function.
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: Arc<AtomicUsize>,
+}
+
+impl Origin {
+    pub(crate) async fn new<F, H>(handle: H) -> Self
+    where
+        F: Future<Output = ()> + Send,
+        H: Fn(Wire, usize) -> F + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let (count, handle) = (Arc::clone(&connections), Arc::new(handle));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (number, handle) = (count.fetch_add(1, SeqCst), Arc::clone(&handle));
+                tokio::spawn(async move { handle(Wire::new(stream), number).await });
+            }
+        });
+        Self { address, connections }
+    }
+
+    /// Answers every request with its own head and body, and its address in `x-origin`.
+    pub(crate) async fn echo() -> Self {
+        let own = Arc::new(Mutex::new(String::new()));
+        let name = Arc::clone(&own);
+        let origin = Self::new(move |mut wire, _| {
+            let name = name.lock().unwrap().clone();
+            async move {
+                while let Some(request) = wire.request().await {
+                    let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+                    let head = format!("{}\n{}\n", request.start, headers.collect::<String>());
+                    let length = head.len() + request.body.len();
+                    wire.send(&format!(
+                        "HTTP/1.1 200 OK\r\nx-origin: {name}\r\nconnection: keep-alive\r\ncontent-length: {length}\r\n\r\n{head}"
+                    ))
+                    .await;
+                    if wire.stream.write_all(&request.body).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+        .await;
+        *own.lock().unwrap() = origin.address.to_string();
+        origin
+    }
+
+    /// Answers every request with these bytes, and closes the connection after `per_connection` of them.
+    pub(crate) async fn canned(response: &'static str, per_connection: usize) -> Self {
+        Self::new(move |mut wire, _| async move {
+            for _ in 0..per_connection {
+                if wire.request().await.is_none() {
+                    return;
+                }
+                wire.send(response).await;
+            }
+        })
+        .await
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
+    }
+}
+
+/// An address where nobody listens.
+pub(crate) fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A proxy with one cluster, `test`, for all requests.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    pub(crate) workers: Option<Workers>,
+    snapshot: Arc<ClusterSnapshot>,
+    arena: LiveArena,
+    pub(crate) clock: Clock,
+    /// Kept, because a seat whose handle is gone takes in nothing more.
+    pub(crate) _seats: Vec<SeatHandle>,
+}
+
+pub(crate) const QUICK: ClusterSettings = ClusterSettings {
+    connect_timeout: Duration::from_millis(500),
+    response_timeout: Duration::from_millis(500),
+    max_attempts: 3,
+    max_idle_per_endpoint: 64,
+    idle_timeout: Duration::from_secs(50),
+};
+
+impl Proxy {
+    pub(crate) async fn new(endpoints: &[SocketAddr], settings: ClusterSettings) -> Self {
+        Self::with_workers(1, endpoints, settings).await
+    }
+
+    pub(crate) async fn with_workers(count: u32, endpoints: &[SocketAddr], settings: ClusterSettings) -> Self {
+        let clock = Clock::start();
+        let options = WorkerOptions { clock, access_log: true, thread_start: Arc::new(|_| Box::new(())) };
+        let workers = spawn_workers(count, &["127.0.0.1:0".parse().unwrap()], &options).unwrap();
+        let mut arena = LiveArena::default();
+        let snapshot = Arc::new(ClusterSnapshot::empty("test").next(&specs(endpoints), &mut arena, clock.now()));
+        let routes = vec![Route { host: None, path_prefix: Some("/".into()), cluster: "test".into() }];
+        let routes = Arc::new(RouteTable::new(routes));
+        let (reports, _) = tokio::sync::mpsc::channel(1);
+        let mut seats = Vec::new();
+        for handle in workers.handles() {
+            let (seat, inbox) = seat(handle.worker(), 7, clock, reports.clone());
+            seats.push(seat);
+            handle.add_cluster("test".into(), settings, Arc::clone(&snapshot), inbox).await.unwrap();
+            handle.set_routes(Arc::clone(&routes)).await.unwrap();
+        }
+        workers.start().await.unwrap();
+        let address = workers.addresses()[0];
+        Self { address, workers: Some(workers), snapshot, arena, clock, _seats: seats }
+    }
+
+    pub(crate) async fn set_endpoints(&mut self, endpoints: &[SocketAddr]) {
+        self.snapshot = Arc::new(self.snapshot.next(&specs(endpoints), &mut self.arena, self.clock.now()));
+        for handle in self.workers.as_ref().unwrap().handles() {
+            handle.set_endpoints("test".into(), Arc::clone(&self.snapshot)).await.unwrap();
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> Wire {
+        Wire::connect(self.address).await
+    }
+
+    pub(crate) fn endpoint(&self, index: u32) -> &Arc<Endpoint> {
+        self.snapshot.get(index).unwrap()
+    }
+
+    pub(crate) fn read(&self, index: u32, signal: Signal) -> u64 {
+        self.endpoint(index).live.read(signal, self.clock.now())
+    }
+
+    /// Waits until nothing is in flight any more.
+    pub(crate) async fn settle(&self) {
+        let idle = || self.snapshot.endpoints().iter().all(|endpoint| endpoint.live.in_flight() == 0);
+        eventually("in flight returns to 0", idle).await;
+    }
+}
+
+fn specs(endpoints: &[SocketAddr]) -> Vec<EndpointSpec> {
+    endpoints.iter().map(|address| EndpointSpec::new(*address)).collect()
+}
+
+/// Waits until it is so.
+pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Checks that the proxy answers by itself, with this status and label.
+pub(crate) async fn check_failure(proxy: &Proxy, request: &str, status: u16, label: &str) -> Message {
+    let mut client = proxy.connect().await;
+    client.send(request).await;
+    let response = client.response("GET").await.expect("a response");
+    assert_eq!((response.status(), response.header("x-sluicegate-error")), (status, Some(label)), "{response:?}");
+    assert!(response.text().starts_with("sluicegate: "), "{response:?}");
+    proxy.settle().await;
+    response
+}
+
+pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";

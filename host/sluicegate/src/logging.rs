@@ -1,0 +1,31 @@
+//! Logs: for people on a terminal, JSON for programs.
+
+use std::io::{self, IsTerminal};
+
+use sluicegate_control::config::{Log, LogFormat};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Lines that may wait to be written. When a reader is too slow, lines are lost rather than requests held up.
+const WAITING_LINES: usize = 64_000;
+
+/// Starts logging to standard error, through a thread of its own. What is logged is lost once the guard is dropped.
+pub fn start(log: &Log) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(io::stderr());
+    let terminal = io::stderr().is_terminal();
+    // RUST_LOG, where set, has the last word: for finding out about one module.
+    let level = log.level.to_string().to_lowercase();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let json = match log.format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Human => false,
+        LogFormat::Json => true,
+    };
+    let subscriber = tracing_subscriber::registry().with(filter);
+    if json {
+        subscriber.with(fmt::layer().json().flatten_event(true).with_writer(writer)).init();
+    } else {
+        subscriber.with(fmt::layer().with_ansi(terminal).with_target(false).with_writer(writer)).init();
+    }
+    guard
+}

@@ -1,0 +1,161 @@
+//! A whole proxy in this process: telemetry, engine, workers, control plane and admin listener, wired together.
+
+use std::{
+    env,
+    hash::{BuildHasher, RandomState},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use sluicegate_admin::Telemetry;
+use sluicegate_control::{
+    Board, Plane, PlaneHandle, PlaneOptions,
+    config::{Config, ModuleCache, PolicyLimits},
+};
+use sluicegate_policy::{Clock, Engine, Limits};
+use sluicegate_proxy::{WorkerOptions, Workers, spawn_workers};
+use tokio::{net::TcpListener, sync::oneshot};
+
+/// A proxy that serves.
+pub struct Server {
+    workers: Workers,
+    /// What is going on.
+    pub board: Arc<Board>,
+    /// What has been counted.
+    pub telemetry: Telemetry,
+    /// Takes another configuration.
+    pub plane: PlaneHandle,
+    admin: Option<(SocketAddr, oneshot::Sender<()>)>,
+}
+
+impl Server {
+    /// Starts a proxy on the current runtime. With `file`, it follows the changes of that configuration file.
+    pub async fn start(config: Config, file: Option<PathBuf>) -> Result<Self> {
+        let telemetry = Telemetry::new();
+        telemetry.install_global()?;
+        sluicegate_policy::describe_metrics();
+        sluicegate_proxy::describe();
+        raise_file_limit();
+        let clock = Clock::start();
+        let engine = Engine::new(limits(&config.policy), cache_dir(&config.policy.cache))
+            .map_err(|error| anyhow::anyhow!("the WebAssembly engine can't start: {error:#}"))?;
+        // The admin address is bound before anything serves: a mistake in it should not cost a request.
+        let admin = match &config.admin {
+            Some(admin) => {
+                let bound = TcpListener::bind(admin.address).await;
+                Some(bound.with_context(|| format!("can't bind the admin address {}", admin.address))?)
+            }
+            None => None,
+        };
+        let workers = start_workers(&config, clock, &telemetry)?;
+        let options = PlaneOptions {
+            engine,
+            clock,
+            workers: workers.handles().to_vec(),
+            seed: RandomState::new().hash_one("policies"),
+        };
+        let plane = Plane::start(options, config).await?;
+        let board = Arc::clone(plane.board());
+        let (plane, follow) = sluicegate_control::run(plane, file)?;
+        tokio::spawn(follow);
+        let admin = admin.map(|listener| serve_admin(listener, &telemetry, &board)).transpose()?;
+        workers.start().await?;
+        board.serving();
+        Ok(Self { workers, board, telemetry, plane, admin })
+    }
+
+    /// Where clients connect to.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.workers.addresses()
+    }
+
+    /// Where the operator's requests are answered, if anywhere.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Stops accepting, lets requests finish until `timeout` is over, and returns how many connections were cut off.
+    pub async fn drain(self, timeout: Duration) -> usize {
+        self.board.draining();
+        // The admin listener answers "draining" meanwhile; it goes last.
+        let cut = self.workers.drain(timeout).await;
+        if let Some((_, stop)) = self.admin {
+            // It may have stopped by itself.
+            let _ = stop.send(());
+        }
+        cut
+    }
+}
+
+fn start_workers(config: &Config, clock: Clock, telemetry: &Telemetry) -> Result<Workers> {
+    let count = match config.runtime.workers {
+        Some(count) => count,
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let addresses: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
+    let telemetry = telemetry.clone();
+    let options = WorkerOptions {
+        clock,
+        access_log: config.log.access,
+        thread_start: Arc::new(move |_| {
+            // The recorder lives as long as the thread, which lives as long as the process: leaking it lets the
+            // guard borrow it.
+            let shard = Box::leak(Box::new(telemetry.shard()));
+            Box::new(metrics::set_default_local_recorder(shard))
+        }),
+    };
+    Ok(spawn_workers(count as u32, &addresses, &options)?)
+}
+
+fn serve_admin(
+    listener: TcpListener,
+    telemetry: &Telemetry,
+    board: &Arc<Board>,
+) -> Result<(SocketAddr, oneshot::Sender<()>)> {
+    let address = listener.local_addr()?;
+    let (stop, stopped) = oneshot::channel();
+    let status = Arc::<Board>::clone(board);
+    let stopped = async {
+        // Dropping the sender is a stop too.
+        let _ = stopped.await;
+    };
+    tokio::spawn(sluicegate_admin::serve(listener, telemetry.clone(), status, stopped));
+    Ok((address, stop))
+}
+
+/// The engine's limits, as configured.
+pub fn limits(policy: &PolicyLimits) -> Limits {
+    Limits {
+        pick_timeout: policy.pick_timeout,
+        setup_timeout: policy.setup_timeout,
+        memory_bytes: (policy.memory_mib as usize) << 20,
+        ..Limits::default()
+    }
+}
+
+/// Where compiled policies are kept: what systemd says, or the user's cache folder.
+fn cache_dir(cache: &ModuleCache) -> Option<PathBuf> {
+    match cache {
+        ModuleCache::Off => None,
+        ModuleCache::Directory(dir) => Some(dir.clone()),
+        ModuleCache::Default => {
+            let var = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+            var("CACHE_DIRECTORY")
+                .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("sluicegate")))
+                .or_else(|| var("HOME").map(|dir| dir.join(".cache/sluicegate")))
+        }
+    }
+}
+
+/// A proxy needs two descriptors per request under way: takes as many as the system lets this user have.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+}
