@@ -1,4 +1,4 @@
-//! The smallest proxy: one worker on 127.0.0.1:7110, one cluster with one endpoint at 127.0.0.1:7001, nobody in the
+//! The smallest proxy: one worker on 127.0.0.1:7110, or the port given as an argument; one cluster with one endpoint at 127.0.0.1:7001, nobody in the
 //! policy's seat. It is what `cost per request` is measured with.
 
 #[global_allocator]
@@ -13,7 +13,8 @@ use sluicegate_proxy::{ClusterSettings, Route, RouteTable, WorkerOptions, spawn_
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clock = Clock::start();
-    let listener = SocketAddr::from(([127, 0, 0, 1], 7110));
+    let port = std::env::args().nth(1).map_or(Ok(7110), |port| port.parse())?;
+    let listener = SocketAddr::from(([127, 0, 0, 1], port));
     let options = WorkerOptions { clock, access_log: false, thread_start: Arc::new(|_| Box::new(())) };
     let workers = spawn_workers(1, &[listener], &options)?;
     let specs = [EndpointSpec::new(([127, 0, 0, 1], 7001).into())];

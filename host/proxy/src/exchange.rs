@@ -35,6 +35,7 @@ use crate::{
     failure::Failure,
     headers,
     record::Record,
+    replay,
     request::Inbound,
     respond::respond,
     upstream::Upstream,
@@ -103,10 +104,10 @@ async fn send(
         let is_reused = upstream.reused;
         let body = mem::replace(&mut inbound.body, RequestBody::Empty);
         let deadline = Deadline::new(client, settings.response_timeout, now, body.upload());
-        // hyper does not return what it began to send.
-        let is_kept = is_reused && inbound.is_repeatable;
-        let parts = if is_kept { inbound.head.parts.clone() } else { take_parts(&mut inbound.head.parts) };
-        match transmit(upstream, Request::from_parts(parts, body), deadline).await {
+        let traffic = Rc::clone(&upstream.traffic);
+        traffic.restart(is_reused && inbound.is_repeatable);
+        let request = Request::from_parts(take_parts(&mut inbound.head.parts), body);
+        match transmit(upstream, request, deadline).await {
             Ok(answer) => return accept(endpoint, attempt, answer),
             Err(Broken::Unsent(request, source)) => {
                 (inbound.head.parts, inbound.body) = request.into_parts();
@@ -114,9 +115,15 @@ async fn send(
                     return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: false });
                 }
             }
-            Err(Broken::Unanswered(_)) if is_kept => must_be_fresh = true,
+            Err(Broken::Unanswered(source)) => match replay::parse(&traffic.take_sent()) {
+                Some(parts) => {
+                    inbound.head.parts = parts;
+                    must_be_fresh = true;
+                }
+                None => return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: true }),
+            },
             Err(Broken::Nonsense(error)) if error.is_parse() => return Err(bad_response(endpoint, error.to_string())),
-            Err(Broken::Unanswered(source) | Broken::Nonsense(source)) => {
+            Err(Broken::Nonsense(source)) => {
                 return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: true });
             }
             Err(Broken::TimedOut) => {
@@ -151,7 +158,6 @@ async fn transmit(
     mut deadline: Deadline<'_>,
 ) -> Result<Answer, Broken> {
     let traffic = Rc::clone(&upstream.traffic);
-    traffic.received.set(false);
     // The connection is driven before each look at the response, so the look itself needs no waker; nor may it be
     // put off by the task's budget, for then it would.
     let mut response = pin!(unconstrained(upstream.sender.try_send_request(request)));

@@ -29,6 +29,23 @@ pub(crate) struct Traffic {
     pub(crate) received: Cell<bool>,
     /// Whether to end the connection with a reset, so that the peer can't take what it got for the whole.
     pub(crate) reset: Cell<bool>,
+    /// Whether what is sent is kept, too.
+    keeps_sent: Cell<bool>,
+    sent: RefCell<Vec<u8>>,
+}
+
+impl Traffic {
+    /// Forgets what went over the stream so far; keeps what is sent from now on if it may be needed again.
+    pub(crate) fn restart(&self, keeps_sent: bool) {
+        self.received.set(false);
+        self.keeps_sent.set(keeps_sent);
+        self.sent.borrow_mut().clear();
+    }
+
+    /// What was sent, if it was kept.
+    pub(crate) fn take_sent(&self) -> Vec<u8> {
+        self.sent.take()
+    }
 }
 
 /// A TCP stream, read and written without an adapter in between.
@@ -76,7 +93,11 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        if self.traffic.keeps_sent.get() {
+            self.traffic.sent.borrow_mut().extend_from_slice(&bytes[..count]);
+        }
+        Poll::Ready(Ok(count))
     }
 
     fn poll_write_vectored(
@@ -85,7 +106,7 @@ impl Write for Io {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if let [only] = slices {
-            return Pin::new(&mut self.stream).poll_write(cx, only);
+            return self.poll_write(cx, only);
         }
         if slices.iter().map(|slice| slice.len()).sum::<usize>() > FLATTEN {
             return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
@@ -93,7 +114,7 @@ impl Write for Io {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             slices.iter().for_each(|slice| scratch.extend_from_slice(slice));
-            Pin::new(&mut self.stream).poll_write(cx, scratch)
+            self.as_mut().poll_write(cx, scratch)
         })
     }
 

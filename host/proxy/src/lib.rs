@@ -20,6 +20,7 @@ mod io;
 mod listener;
 mod metrics;
 mod record;
+mod replay;
 mod request;
 mod respond;
 mod route;
