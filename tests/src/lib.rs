@@ -1,1 +1,12 @@
+//! What the end-to-end tests are made of: origins, the proxy's own binary, clients, and policies that misbehave.
 
+#![allow(clippy::disallowed_methods, clippy::missing_panics_doc)] // Tests may look at the clock, and fail loudly.
+
+mod client;
+mod origin;
+mod proxy;
+pub mod wasm;
+
+pub use client::{Load, Tally, get};
+pub use origin::Origin;
+pub use proxy::{Proxy, eventually};
