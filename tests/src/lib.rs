@@ -3,10 +3,12 @@
 #![allow(clippy::disallowed_methods, clippy::missing_panics_doc)] // Tests may look at the clock, and fail loudly.
 
 mod client;
+mod native;
 mod origin;
 mod proxy;
 pub mod wasm;
 
 pub use client::{Load, Tally, get};
+pub use native::NativeCluster;
 pub use origin::Origin;
-pub use proxy::{Proxy, eventually};
+pub use proxy::{Proxy, binary, eventually};

@@ -165,10 +165,13 @@ fn write_config(dir: &Path, config: &str) {
     fs::rename(new, path).unwrap();
 }
 
-/// Cargo's own word on where the binary is; it builds it if need be.
-fn binary() -> &'static Path {
+/// The binary: the one that `SLUICEGATE_BIN` names, or else cargo's own word on where it is, built if need be.
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("SLUICEGATE_BIN") {
+            return path.into();
+        }
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--package", "sluicegate", "--bin", "sluicegate", "--message-format=json"]);
         cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));

@@ -12,6 +12,6 @@ mod run;
 mod status;
 pub mod watch;
 
-pub use plane::{Applied, ApplyError, Plane, PlaneOptions};
+pub use plane::{Applied, ApplyError, Plane, PlaneOptions, try_out_all};
 pub use run::{PlaneHandle, run};
 pub use status::Board;

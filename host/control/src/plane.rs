@@ -108,8 +108,7 @@ impl Plane {
         let needs_restart = self.config.needs_restart(&new);
         for (name, plugin) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
             let cluster = &new.clusters[name];
-            let handle =
-                ClusterHandle::start(name, &cluster.endpoints, cluster.settings, self.means.clone()).await?;
+            let handle = ClusterHandle::start(name, &cluster.endpoints, cluster.settings, self.means.clone()).await?;
             self.clusters.insert(Arc::clone(name), handle.clone());
             // It worked a moment ago. If it does not now, that is logged, and the fallback serves.
             let _ = handle.set_policy(plugin.clone(), None).await;
@@ -137,20 +136,9 @@ impl Plane {
         changes: &BTreeMap<Arc<str>, ClusterChange>,
         new: &Config,
     ) -> Result<BTreeMap<Arc<str>, Plugin>, ApplyError> {
-        let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
-        for (name, change) in changes {
-            if !matches!(change, ClusterChange::Added | ClusterChange::Changed { policy: true, .. }) {
-                continue;
-            }
-            let (engine, clock) = (Arc::clone(&self.means.engine), self.means.clock);
-            let (cluster, cluster_name) = (new.clusters[name].clone(), Arc::clone(name));
-            let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock)).await;
-            match tried.unwrap_or_else(|error| Err(format!("it can't be tried out: {error}"))) {
-                Ok(plugin) => drop(plugins.insert(Arc::clone(name), plugin)),
-                Err(error) => errors.push(format!("cluster.{name}.policy: {error}")),
-            }
-        }
-        if errors.is_empty() { Ok(plugins) } else { Err(ApplyError::Policies(errors)) }
+        let fresh = |change| matches!(change, ClusterChange::Added | ClusterChange::Changed { policy: true, .. });
+        let names = changes.iter().filter(|(_, change)| fresh(**change)).map(|(name, _)| name);
+        try_out_clusters(&self.means.engine, self.means.clock, new, names).await
     }
 
     async fn change_cluster(
@@ -199,6 +187,31 @@ impl Plane {
             }
         }
     }
+}
+
+/// Tries out every policy of a configuration with its cluster's endpoints, and that is all: nothing is bound, nothing
+/// serves.
+pub async fn try_out_all(engine: &Arc<Engine>, clock: Clock, config: &Config) -> Result<(), ApplyError> {
+    try_out_clusters(engine, clock, config, config.clusters.keys()).await.map(drop)
+}
+
+/// The policies of these clusters, loaded and rehearsed off the caller's thread. All that is wrong is said at once.
+async fn try_out_clusters(
+    engine: &Arc<Engine>,
+    clock: Clock,
+    config: &Config,
+    names: impl Iterator<Item = &Arc<str>>,
+) -> Result<BTreeMap<Arc<str>, Plugin>, ApplyError> {
+    let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
+    for name in names {
+        let (engine, cluster, cluster_name) = (Arc::clone(engine), config.clusters[name].clone(), Arc::clone(name));
+        let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock)).await;
+        match tried.unwrap_or_else(|error| Err(format!("it can't be tried out: {error}"))) {
+            Ok(plugin) => drop(plugins.insert(Arc::clone(name), plugin)),
+            Err(error) => errors.push(format!("cluster.{name}.policy: {error}")),
+        }
+    }
+    if errors.is_empty() { Ok(plugins) } else { Err(ApplyError::Policies(errors)) }
 }
 
 fn try_out(cluster: &Cluster, name: &str, engine: &Engine, clock: &Clock) -> Result<Plugin, String> {

@@ -86,6 +86,8 @@ pub struct Instance {
 /// What a rehearsal has shown.
 #[derive(Clone, Debug)]
 pub struct Rehearsal {
+    /// How many picks were asked for: none when there were no endpoints.
+    pub picks: u64,
     /// The median cost of a pick, in nanoseconds.
     pub pick_ns: u64,
     /// Bytes of memory after it.
@@ -171,7 +173,8 @@ impl Generation {
         }
         costs.sort_unstable();
         let pick_ns = costs.get(costs.len() / 2).copied().unwrap_or(0);
-        Ok(Rehearsal { pick_ns, memory_bytes: instance.lane.memory_bytes(), restored, declined })
+        let picks = costs.len() as u64;
+        Ok(Rehearsal { picks, pick_ns, memory_bytes: instance.lane.memory_bytes(), restored, declined })
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) struct WorkerEndpoint {
     pub(crate) metrics: EndpointMetrics,
     // The last one in is the first one out: it is the least likely to have been closed by the endpoint meanwhile,
     // and those that are not needed expire.
+    #[allow(clippy::vec_box)] // It comes in a box and leaves in one; it is too large to be moved otherwise.
     idle: RefCell<Vec<Box<Upstream>>>,
     is_retired: Cell<bool>,
 }

@@ -13,7 +13,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    mem,
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -21,8 +20,11 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode, request::Parts};
-use hyper::body::{Body, Incoming};
+use http::{Request, Response, StatusCode};
+use hyper::{
+    body::{Body, Incoming},
+    client::conn::TrySendError,
+};
 use sluicegate_core::Outcome;
 use tokio::task::unconstrained;
 
@@ -34,6 +36,7 @@ use crate::{
     endpoint::WorkerEndpoint,
     failure::Failure,
     headers,
+    io::Traffic,
     record::Record,
     replay,
     request::Inbound,
@@ -101,88 +104,68 @@ async fn send(
                 upstream
             }
         };
-        let is_reused = upstream.reused;
-        let body = mem::replace(&mut inbound.body, RequestBody::Empty);
-        let deadline = Deadline::new(client, settings.response_timeout, now, body.upload());
-        let traffic = Rc::clone(&upstream.traffic);
+        let (is_reused, traffic) = (upstream.reused, Rc::clone(&upstream.traffic));
         traffic.restart(is_reused && inbound.is_repeatable);
-        let request = Request::from_parts(take_parts(&mut inbound.head.parts), body);
-        match transmit(upstream, request, deadline).await {
-            Ok(answer) => return accept(endpoint, attempt, answer),
-            Err(Broken::Unsent(request, source)) => {
-                (inbound.head.parts, inbound.body) = request.into_parts();
-                if !is_reused {
-                    return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: false });
-                }
+        let mut deadline = Deadline::new(client, settings.response_timeout, now, inbound.body.upload());
+        // The connection is driven before each look at the response, so the look itself needs no waker; nor may it be
+        // put off by the task's budget, for then it would.
+        let mut response = pin!(unconstrained(upstream.sender.try_send_request(inbound.take())));
+        let mut upstream = Some(upstream);
+        let result = poll_fn(|cx| {
+            if upstream.as_mut().is_some_and(|upstream| upstream.drive(cx).is_ready()) {
+                // The connection is over. Dropping it settles what becomes of the request.
+                upstream = None;
             }
-            Err(Broken::Unanswered(source)) => match replay::parse(&traffic.take_sent()) {
-                Some(parts) => {
-                    inbound.head.parts = parts;
-                    must_be_fresh = true;
-                }
-                None => return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: true }),
-            },
-            Err(Broken::Nonsense(error)) if error.is_parse() => return Err(bad_response(endpoint, error.to_string())),
-            Err(Broken::Nonsense(source)) => {
-                return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: true });
+            match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending => deadline.poll(cx).map(|()| None),
             }
-            Err(Broken::TimedOut) => {
-                return Err(Failure::ResponseTimeout {
-                    endpoint: name_of(endpoint),
-                    timeout: settings.response_timeout,
-                });
+        })
+        .await;
+        match result {
+            Some(Ok(response)) => return accept(endpoint, attempt, (response, upstream)),
+            Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {
+                return Err(Failure::ClientBody);
             }
-            Err(Broken::ByClient) => return Err(Failure::ClientBody),
+            Some(Err(error)) => must_be_fresh = recover(error, endpoint, is_reused, &traffic, inbound)?,
+            None => {
+                let (endpoint, timeout) = (name_of(endpoint), settings.response_timeout);
+                return Err(Failure::ResponseTimeout { endpoint, timeout });
+            }
         }
     }
 }
 
-/// What can break between a request and its response's head.
-enum Broken {
-    /// hyper had not begun to send it.
-    Unsent(Box<Request<RequestBody>>, hyper::Error),
-    /// Nothing came back.
-    Unanswered(hyper::Error),
-    /// Something came back that is no response's head, or only a part of one.
-    Nonsense(hyper::Error),
-    /// It took too long.
-    TimedOut,
-    /// The client broke off its body.
-    ByClient,
-}
-
-/// Sends a request on a connection and waits for the response's head.
-async fn transmit(
-    mut upstream: Box<Upstream>,
-    request: Request<RequestBody>,
-    mut deadline: Deadline<'_>,
-) -> Result<Answer, Broken> {
-    let traffic = Rc::clone(&upstream.traffic);
-    // The connection is driven before each look at the response, so the look itself needs no waker; nor may it be
-    // put off by the task's budget, for then it would.
-    let mut response = pin!(unconstrained(upstream.sender.try_send_request(request)));
-    let mut upstream = Some(upstream);
-    let result = poll_fn(|cx| {
-        if upstream.as_mut().is_some_and(|upstream| upstream.drive(cx).is_ready()) {
-            // The connection is over. Dropping it settles what becomes of the request.
-            upstream = None;
-        }
-        match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => deadline.poll(cx).map(|()| None),
-        }
-    })
-    .await;
-    match result {
-        Some(Ok(response)) => Ok((response, upstream)),
-        Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => Err(Broken::ByClient),
-        Some(Err(mut error)) => Err(match error.take_message() {
-            Some(request) => Broken::Unsent(Box::new(request), error.into_error()),
-            None if traffic.received.get() => Broken::Nonsense(error.into_error()),
-            None => Broken::Unanswered(error.into_error()),
-        }),
-        None => Err(Broken::TimedOut),
+/// Puts the request back in its place, if it may be sent again to the same endpoint, and says whether only a fresh
+/// connection will do. Otherwise says what broke.
+fn recover(
+    mut error: TrySendError<Request<RequestBody>>,
+    endpoint: &WorkerEndpoint,
+    is_reused: bool,
+    traffic: &Traffic,
+    inbound: &mut Inbound,
+) -> Result<bool, Failure> {
+    if let Some(request) = error.take_message() {
+        // hyper had not begun to send it.
+        (inbound.head.parts, inbound.body) = request.into_parts();
+        let source = error.into_error();
+        return if is_reused {
+            Ok(false)
+        } else {
+            Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: false })
+        };
     }
+    let source = error.into_error();
+    if source.is_parse() {
+        return Err(bad_response(endpoint, source.to_string()));
+    }
+    if !traffic.received.get()
+        && let Some(parts) = replay::parse(&traffic.take_sent())
+    {
+        inbound.head.parts = parts;
+        return Ok(true);
+    }
+    Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: true })
 }
 
 /// When a response's head has to be there.
@@ -253,8 +236,4 @@ fn bad_response(endpoint: &WorkerEndpoint, reason: String) -> Failure {
 
 fn name_of(endpoint: &WorkerEndpoint) -> Arc<str> {
     Arc::clone(&endpoint.endpoint.name)
-}
-
-fn take_parts(parts: &mut Parts) -> Parts {
-    mem::replace(parts, Request::new(()).into_parts().0)
 }

@@ -28,6 +28,17 @@ pub(crate) struct Hop {
     pub(crate) takes_trailers: bool,
     /// What the sender would rather speak.
     pub(crate) upgrade: Option<HeaderValue>,
+    /// An earlier proxy said which protocol the client speaks.
+    pub(crate) has_forwarded_proto: bool,
+    /// An earlier proxy said which host the client asked for.
+    pub(crate) has_forwarded_host: bool,
+}
+
+impl Hop {
+    /// Whether the sender said anything that the next hop has to be told in other words, or can't be told.
+    pub(crate) fn is_special(&self) -> bool {
+        self.is_chunked || self.has_other_coding || self.takes_trailers || self.upgrade.is_some()
+    }
 }
 
 /// Removes what belongs to this hop, and says what it said. A message that says nothing of the hop, which is the
@@ -40,7 +51,12 @@ pub(crate) fn clean(headers: &mut HeaderMap) -> Hop {
             CONNECTION => has_connection = true,
             TRANSFER_ENCODING | TE | UPGRADE | EXPECT | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => has_other = true,
             // The other names are no constants of the `http` crate, so they are compared as text.
-            _ => has_other |= matches!(name.as_str(), "keep-alive" | "proxy-connection"),
+            _ => match name.as_str() {
+                "keep-alive" | "proxy-connection" => has_other = true,
+                "x-forwarded-proto" => hop.has_forwarded_proto = true,
+                "x-forwarded-host" => hop.has_forwarded_host = true,
+                _ => {}
+            },
         }
     }
     if has_other {

@@ -34,7 +34,7 @@ mod tests {
         assert_eq!((parts.method.as_str(), parts.uri.to_string().as_str()), ("GET", "/a?b"));
         let values: Vec<_> = parts.headers.get_all("x").iter().map(HeaderValue::as_bytes).collect();
         assert_eq!(values, [&b"1"[..], b"\xff: 2"]);
-        assert_eq!((&parts.headers["host"], &parts.headers["empty"]), ("h", ""));
+        assert!(parts.headers["host"] == "h" && parts.headers["empty"].is_empty());
         assert!(parse(b"OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n").is_some());
     }
 

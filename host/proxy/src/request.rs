@@ -1,5 +1,7 @@
 //! From what a client sent to what may be forwarded.
 
+use std::mem;
+
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{CONNECTION, HOST, TE, TRANSFER_ENCODING},
@@ -26,6 +28,12 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    /// The request itself, to be sent. What is left in its place is empty.
+    pub(crate) fn take(&mut self) -> Request<RequestBody> {
+        let parts = mem::replace(&mut self.head.parts, Request::new(()).into_parts().0);
+        Request::from_parts(parts, mem::replace(&mut self.body, RequestBody::Empty))
+    }
+
     /// The host that is asked for.
     pub(crate) fn host(&self) -> &[u8] {
         self.head.parts.headers.get(HOST).map_or(b"", HeaderValue::as_bytes)
@@ -40,10 +48,10 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     }
     settle_target(&mut parts.uri, &mut parts.headers, parts.version, client)?;
     let hop = headers::clean(&mut parts.headers);
-    if hop != Hop::default() {
+    if hop.is_special() {
         forward_hop(&hop, &mut parts.headers)?;
     }
-    forward_client(&mut parts.headers, client);
+    forward_client(&hop, &mut parts.headers, client);
     parts.version = Version::HTTP_11;
     let body = if incoming.is_end_stream() { RequestBody::Empty } else { RequestBody::streaming(incoming) };
     let is_repeatable = matches!(body, RequestBody::Empty) && parts.method.is_idempotent();
@@ -107,21 +115,16 @@ fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<(), Failure> {
 }
 
 /// Tells the endpoint what it can't see: the client, and what it asked for. What an earlier proxy said stays.
-fn forward_client(headers: &mut HeaderMap, client: &ClientConnection) {
-    match headers.get(FORWARDED_FOR) {
-        None => {
-            headers.insert(FORWARDED_FOR, client.forwarded_for.clone());
-        }
-        // A line of its own is the same list (RFC 9110, section 5.3).
-        Some(_) => {
-            headers.append(FORWARDED_FOR, client.forwarded_for.clone());
-        }
+fn forward_client(hop: &Hop, headers: &mut HeaderMap, client: &ClientConnection) {
+    // A line of its own continues the list that is there (RFC 9110, section 5.3).
+    headers.append(FORWARDED_FOR, client.forwarded_for.clone());
+    if !hop.has_forwarded_proto {
+        headers.append(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-    if !headers.contains_key(FORWARDED_HOST)
+    if !hop.has_forwarded_host
         && let Some(host) = headers.get(HOST).cloned()
     {
-        headers.insert(FORWARDED_HOST, host);
+        headers.append(FORWARDED_HOST, host);
     }
 }
 

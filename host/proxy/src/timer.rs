@@ -25,26 +25,40 @@ pub(crate) struct LazyTimer {
 struct Armed {
     sleep: Pin<Box<Sleep>>,
     at: u64,
+    /// Whether the task waits for it already.
+    is_awaited: bool,
 }
+
+/// The runtime's clock may be ahead of the data path's by far less than this, in nanoseconds.
+const MARGIN: u64 = 1_000_000_000;
 
 impl LazyTimer {
     pub(crate) fn new(clock: Clock) -> Self {
         Self { clock, armed: RefCell::new(None) }
     }
 
-    /// Ready once `deadline` is past, on the data path's clock in nanoseconds. It has to be waited for by one task
-    /// at a time.
+    /// Ready once `deadline` is past, on the data path's clock in nanoseconds. Only ever one task may
+    /// wait for it.
     pub(crate) fn poll(&self, cx: &mut Context<'_>, deadline: u64) -> Poll<()> {
         let mut armed = self.armed.borrow_mut();
-        let armed = armed.get_or_insert_with(|| Armed { sleep: Box::pin(sleep(self.until(deadline))), at: deadline });
+        let armed = armed.get_or_insert_with(|| Armed {
+            sleep: Box::pin(sleep(self.until(deadline))),
+            at: deadline,
+            is_awaited: false,
+        });
         if deadline < armed.at {
             self.reset(armed, deadline);
+        } else if armed.is_awaited && self.clock.now().saturating_add(MARGIN) < armed.at {
+            // It will wake the connection's task, the same one every time, and can't have fired yet.
+            return Poll::Pending;
         }
+        armed.is_awaited = true;
         while armed.sleep.as_mut().poll(cx).is_ready() {
             if self.clock.now() >= deadline {
                 return Poll::Ready(());
             }
             self.reset(armed, deadline);
+            armed.is_awaited = true;
         }
         Poll::Pending
     }
@@ -52,6 +66,7 @@ impl LazyTimer {
     fn reset(&self, armed: &mut Armed, deadline: u64) {
         armed.sleep.as_mut().reset(Instant::now() + self.until(deadline));
         armed.at = deadline;
+        armed.is_awaited = false;
     }
 
     fn until(&self, deadline: u64) -> Duration {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
 
 /// An HTTP load balancer whose balancing policies are WebAssembly plugins, replaced while traffic flows.
 ///
@@ -22,13 +23,13 @@ use clap::{Args, Parser, Subcommand};
 ///     sluicegate run --config sluicegate.toml
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Serves, as a configuration file says, and follows its changes.
     Run(Run),
     /// Shows a policy at work, and being replaced: needs nothing installed.
@@ -42,60 +43,69 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// The configuration. Changes of it, and of the policies' files that it names, take effect while it runs.
     #[arg(short, long, value_name = "FILE")]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// Reads the configuration, tries its policies out, says what is wrong with them, and ends.
     #[arg(long)]
-    pub check: bool,
+    pub(crate) check: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct Demo {
+pub(crate) struct Demo {
     /// Ends after so many seconds; without it, at `q` or Ctrl-C.
     #[arg(long, value_name = "N")]
-    pub seconds: Option<u64>,
+    pub(crate) seconds: Option<u64>,
     /// Requests a second.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
-    pub rate: u32,
+    pub(crate) rate: u32,
     /// Balances with this policy, and swaps it whenever the file changes, instead of going back and forth between
     /// `round-robin` and `p2c`.
     #[arg(long, value_name = "FILE.wasm")]
-    pub policy: Option<PathBuf>,
+    pub(crate) policy: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-pub struct Check {
+pub(crate) struct Check {
     /// The policy.
     #[arg(value_name = "FILE.wasm")]
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// What to configure it with: a JSON object.
-    #[arg(long, value_name = "JSON", default_value = "{}")]
-    pub config: String,
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json_object)]
+    pub(crate) config: Value,
     /// How many endpoints to rehearse it with.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub endpoints: u16,
+    pub(crate) endpoints: u16,
     /// Prints one JSON object instead of text.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct New {
+pub(crate) struct New {
     /// The crate's name, and its folder: letters, digits, `-` and `_`.
-    pub name: String,
+    pub(crate) name: String,
     /// Uses the SDK in this folder instead of the copy that this program carries.
     #[arg(long, value_name = "DIR")]
-    pub sdk: Option<PathBuf>,
+    pub(crate) sdk: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-pub struct Build {
+pub(crate) struct Build {
     /// The crate.
     #[arg(value_name = "DIR", default_value = ".")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Where to put the result; by default, beside `Cargo.toml`, under the crate's name.
     #[arg(short, long, value_name = "FILE.wasm")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// A policy's configuration is an object in the proxy's own file too: anything else is a slip of the keyboard.
+fn json_object(text: &str) -> Result<Value, String> {
+    match serde_json::from_str(text) {
+        Ok(object @ Value::Object(_)) => Ok(object),
+        Ok(_) => Err("write an object, such as {\"choices\": 3}".into()),
+        Err(error) => Err(format!("not JSON: {error}")),
+    }
 }

@@ -1,8 +1,12 @@
 //! The binary: the command line, and the wiring of the crates that do the work.
 
+mod build_policy;
+mod check;
 mod cli;
+mod demo;
 mod logging;
 mod run;
+mod scaffold;
 mod server;
 
 use std::process::ExitCode;
@@ -13,7 +17,10 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(arguments) => run::run(&arguments),
-        _ => todo!(),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::New(arguments) => scaffold::run(&arguments),
+        Command::Build(arguments) => build_policy::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
     };
     match result {
         Ok(code) => code,

@@ -32,16 +32,13 @@ impl Session {
     /// Before a call that a request waits for.
     #[inline]
     pub(super) fn begin_short(&mut self, callback: &'static str, now: u64) {
-        self.begin(callback, self.pick_timeout);
         self.store.data_mut().now = now;
+        self.begin(callback, self.pick_timeout);
     }
 
     #[inline]
     fn begin(&mut self, callback: &'static str, limit: Duration) {
-        let deadline = &mut self.store.data_mut().deadline;
-        deadline.callback = callback;
-        deadline.limit = limit;
-        deadline.cpu_start = None;
+        self.store.data_mut().deadline = state::Deadline { callback, limit, cpu_start: None };
         self.store.set_epoch_deadline(1);
     }
 
@@ -57,8 +54,10 @@ impl Session {
     /// After a pick, however it went.
     #[inline]
     pub(super) fn end_pick(&mut self, request: &mut RequestHead) {
-        if let Some(head) = self.store.data_mut().request.take() {
-            *request = head;
+        // Looking first saves the copy of a head that is not there.
+        let lent = &mut self.store.data_mut().request;
+        if lent.is_some() {
+            *request = lent.take().unwrap_or_default();
         }
     }
 

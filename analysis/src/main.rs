@@ -1,0 +1,56 @@
+//! Measures what policies cost and how swaps go, with the real binary and the real wasm.
+//!
+//! Each command prints a table of this machine, now. Compare figures of one run only.
+
+#![allow(clippy::disallowed_methods)] // Measuring is looking at the clock.
+
+mod picks;
+mod start;
+mod stats;
+mod swaps;
+
+use clap::{Parser, Subcommand};
+
+/// Measures Sluicegate.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What a pick costs: natively, in the fast lane and in the portable lane.
+    Picks {
+        /// How many endpoints to pick from.
+        #[arg(long, default_values_t = [16])]
+        endpoints: Vec<u16>,
+    },
+    /// How long it takes from a changed file to the first request that the new policy serves, compile included.
+    Swap {
+        /// How many times.
+        #[arg(long, default_value_t = 50)]
+        count: u32,
+    },
+    /// Many swaps while wrk drives 64 connections: failed requests and memory.
+    Storm {
+        /// How many swaps.
+        #[arg(long, default_value_t = 1000)]
+        count: u32,
+    },
+    /// From the start of the binary to its first answer, with compiled policies in the cache.
+    Start {
+        /// How many times.
+        #[arg(long, default_value_t = 20)]
+        count: u32,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Picks { endpoints } => endpoints.into_iter().try_for_each(picks::measure),
+        Command::Swap { count } => swaps::file_to_request(count),
+        Command::Storm { count } => swaps::storm(count),
+        Command::Start { count } => start::measure(count),
+    }
+}

@@ -1,0 +1,18 @@
+//! End to end: real origins, the real binary, real clients, real wasm.
+
+#![allow(clippy::disallowed_methods)] // Tests may look at the clock.
+
+mod conformance;
+mod hostile;
+mod lifecycle;
+mod reload;
+mod saving;
+mod swaps;
+
+use sluicegate_tests::Origin;
+
+/// A configuration with one cluster, `api`, for everything.
+fn config(policy: &str, origins: &[Origin]) -> String {
+    let endpoints: Vec<String> = origins.iter().map(|origin| format!("\"{}\"", origin.address)).collect();
+    format!("[[route]]\ncluster = \"api\"\n[cluster.api]\npolicy = {policy}\nendpoints = [{}]\n", endpoints.join(", "))
+}

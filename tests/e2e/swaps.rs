@@ -1,0 +1,56 @@
+//! Policies replaced while requests flow.
+
+use std::fs;
+
+use sluicegate_tests::{Load, Origin, Proxy, wasm};
+
+use crate::config;
+
+/// Saves `round-robin` and `p2c` in turn under load: every save takes effect, and no request is lost.
+fn swap_under_load(lane: &str) {
+    let origins = Origin::several(3);
+    let modules = [wasm::builtin("round-robin", lane), wasm::builtin("p2c", lane)];
+    let proxy = Proxy::start(&config("{ file = \"policy.wasm\" }", &origins), |dir| {
+        fs::write(dir.join("policy.wasm"), &modules[1]).unwrap();
+    });
+    let load = Load::start(proxy.address, 16);
+    for turn in 0..20_u64 {
+        let before = load.so_far().good;
+        fs::write(proxy.path("new"), &modules[turn as usize % 2]).unwrap();
+        fs::rename(proxy.path("new"), proxy.path("policy.wasm")).unwrap();
+        proxy.wait_for_generation(turn + 2);
+        sluicegate_tests::eventually("more requests", || (load.so_far().good > before + 50).then_some(()));
+    }
+    let active = &proxy.status()["clusters"]["api"]["policy"]["active"];
+    assert_eq!((&active["generation"], &active["lane"]), (&21.into(), &lane.into()));
+    let tally = load.stop();
+    assert_eq!(tally.failed, Vec::<String>::new(), "of {} requests", tally.good);
+    assert_eq!(tally.bodies.len(), origins.len(), "every origin has served: {:?}", tally.bodies);
+    let metrics = proxy.admin("/metrics").1;
+    assert!(metrics.contains("sluicegate_policy_swaps_total{cluster=\"api\",result=\"swapped\"} 21"), "{metrics}");
+    let no_policy = "sluicegate_policy_fallbacks_total{cluster=\"api\",reason=\"no_policy\"} 0";
+    assert!(metrics.contains(no_policy), "a swap leaves no gap for the fallback: {metrics}");
+}
+
+#[test]
+fn in_the_fast_lane() {
+    swap_under_load("fast");
+}
+
+#[test]
+fn in_the_portable_lane() {
+    swap_under_load("portable");
+}
+
+#[test]
+fn from_one_lane_to_the_other() {
+    let origins = Origin::several(2);
+    let proxy = Proxy::start(&config("{ file = \"policy.wasm\" }", &origins), |dir| {
+        fs::write(dir.join("policy.wasm"), wasm::builtin("random", "fast")).unwrap();
+    });
+    let load = Load::start(proxy.address, 8);
+    fs::write(proxy.path("policy.wasm"), wasm::builtin("random", "portable")).unwrap();
+    proxy.wait_for_generation(2);
+    assert_eq!(proxy.status()["clusters"]["api"]["policy"]["active"]["lane"], "portable");
+    assert_eq!(load.stop().failed, Vec::<String>::new());
+}
