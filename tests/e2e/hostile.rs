@@ -100,7 +100,8 @@ fn returns_a_bad_index() {
 
 #[test]
 fn returns_a_bad_index_later() {
-    let pick = "(if (result i32) (i32.gt_u (global.get $turn) (i32.const 100)) (then (i32.const 7)) (else (i32.const 0)))";
+    let pick =
+        "(if (result i32) (i32.gt_u (global.get $turn) (i32.const 100)) (then (i32.const 7)) (else (i32.const 0)))";
     rolled_back("bad_index", "answered 7", pick, "");
 }
 
@@ -112,7 +113,8 @@ fn grows_its_memory_without_end() {
 
 #[test]
 fn grows_its_memory_later() {
-    let pick = "(if (i32.gt_u (global.get $turn) (i32.const 100)) (then (drop (memory.grow (i32.const 100))))) (i32.const 0)";
+    let pick =
+        "(if (i32.gt_u (global.get $turn) (i32.const 100)) (then (drop (memory.grow (i32.const 100))))) (i32.const 0)";
     rolled_back("memory_limit", "bytes of memory", pick, "");
 }
 
@@ -139,7 +141,11 @@ fn fails_to_configure() {
 #[test]
 fn was_built_for_another_version() {
     let policy = ByHand { version: "9.1.0", ..ByHand::default() };
-    refused("wrong_version", "built for version 9.1.0 of the contract; this is Sluicegate with version 0.1.0", &policy.module());
+    refused(
+        "wrong_version",
+        "built for version 9.1.0 of the contract; this is Sluicegate with version 0.1.0",
+        &policy.module(),
+    );
 }
 
 #[test]

@@ -83,11 +83,8 @@ fn a_configuration_that_is_wrong_from_the_start_ends_the_program() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bad.toml");
     fs::write(&path, "[[listener]]\naddress = \"nowhere\"\n").unwrap();
-    let output = std::process::Command::new(sluicegate_tests::binary())
-        .args(["run", "--config"])
-        .arg(&path)
-        .output()
-        .unwrap();
+    let output =
+        std::process::Command::new(sluicegate_tests::binary()).args(["run", "--config"]).arg(&path).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("bad.toml:2:11: listener[0].address"), "{errors}");

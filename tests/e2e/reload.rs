@@ -69,7 +69,8 @@ fn a_policy_is_configured_anew() {
     assert_eq!(proxy.status()["clusters"]["api"]["policy"]["active"]["config"]["choices"], 3);
     // What the policy refuses is refused whole, and the old configuration goes on.
     proxy.reconfigure(&policy("99"));
-    let line = proxy.wait_for("a refusal", |line| line["message"].as_str().is_some_and(|text| text.contains("choices")));
+    let line =
+        proxy.wait_for("a refusal", |line| line["message"].as_str().is_some_and(|text| text.contains("choices")));
     assert!(line["message"].as_str().unwrap().contains("cluster.api.policy: p2c is refused"), "{line}");
     assert_eq!(proxy.status()["clusters"]["api"]["policy"]["active"]["generation"], 2);
     assert_eq!(load.stop().failed, Vec::<String>::new());

@@ -66,7 +66,7 @@ impl ByHand {
         let (package, _) = resolve.push_dir(&wit).unwrap();
         let world = resolve.select_world(&[package], Some("policy")).unwrap();
         let mut module = self.module();
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
         component(&module)
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Instant};
 
 use sluicegate_core::{ClusterSnapshot, LiveArena};
-use sluicegate_policy::{Clock, Engine, Plugin};
+use sluicegate_policy::{Artifact, Clock, Engine, Plugin};
 use sluicegate_proxy::{ControlError, Route, RouteTable, WorkerHandle};
 use tokio::task::spawn_blocking;
 
@@ -106,12 +106,12 @@ impl Plane {
         let changes = self.config.changed_clusters(&new);
         let plugins = self.try_out_policies(&changes, &new).await?;
         let needs_restart = self.config.needs_restart(&new);
-        for (name, plugin) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
+        for (name, tried) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
             let cluster = &new.clusters[name];
             let handle = ClusterHandle::start(name, &cluster.endpoints, cluster.settings, self.means.clone()).await?;
             self.clusters.insert(Arc::clone(name), handle.clone());
             // It worked a moment ago. If it does not now, that is logged, and the fallback serves.
-            let _ = handle.set_policy(plugin.clone(), None).await;
+            let _ = handle.set_policy(tried.plugin.clone(), None).await;
         }
         for (name, change) in &changes {
             self.change_cluster(name, *change, &new, plugins.get(name)).await?;
@@ -135,7 +135,7 @@ impl Plane {
         &self,
         changes: &BTreeMap<Arc<str>, ClusterChange>,
         new: &Config,
-    ) -> Result<BTreeMap<Arc<str>, Plugin>, ApplyError> {
+    ) -> Result<BTreeMap<Arc<str>, Tried>, ApplyError> {
         let fresh = |change| matches!(change, ClusterChange::Added | ClusterChange::Changed { policy: true, .. });
         let names = changes.iter().filter(|(_, change)| fresh(**change)).map(|(name, _)| name);
         try_out_clusters(&self.means.engine, self.means.clock, new, names).await
@@ -146,7 +146,7 @@ impl Plane {
         name: &Arc<str>,
         change: ClusterChange,
         new: &Config,
-        plugin: Option<&Plugin>,
+        tried: Option<&Tried>,
     ) -> Result<(), ControlError> {
         let ClusterChange::Changed { endpoints, settings, .. } = change else { return Ok(()) };
         let (Some(handle), Some(cluster)) = (self.clusters.get(name), new.clusters.get(name)) else { return Ok(()) };
@@ -156,9 +156,9 @@ impl Plane {
         if endpoints {
             handle.set_endpoints(cluster.endpoints.clone()).await?;
         }
-        if let Some(plugin) = plugin {
+        if let Some(tried) = tried {
             // A refusal is logged where it happens, and what served before goes on.
-            let _ = handle.set_policy(plugin.clone(), None).await;
+            let _ = handle.set_policy(tried.plugin.clone(), None).await;
         }
         Ok(())
     }
@@ -201,24 +201,30 @@ async fn try_out_clusters(
     clock: Clock,
     config: &Config,
     names: impl Iterator<Item = &Arc<str>>,
-) -> Result<BTreeMap<Arc<str>, Plugin>, ApplyError> {
+) -> Result<BTreeMap<Arc<str>, Tried>, ApplyError> {
     let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
     for name in names {
         let (engine, cluster, cluster_name) = (Arc::clone(engine), config.clusters[name].clone(), Arc::clone(name));
         let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock)).await;
         match tried.unwrap_or_else(|error| Err(format!("it can't be tried out: {error}"))) {
-            Ok(plugin) => drop(plugins.insert(Arc::clone(name), plugin)),
+            Ok(tried) => drop(plugins.insert(Arc::clone(name), tried)),
             Err(error) => errors.push(format!("cluster.{name}.policy: {error}")),
         }
     }
     if errors.is_empty() { Ok(plugins) } else { Err(ApplyError::Policies(errors)) }
 }
 
-fn try_out(cluster: &Cluster, name: &str, engine: &Engine, clock: &Clock) -> Result<Plugin, String> {
+/// A policy that passed. Its code is held on to, so that putting it to use compiles nothing again.
+struct Tried {
+    plugin: Plugin,
+    _artifact: Arc<Artifact>,
+}
+
+fn try_out(cluster: &Cluster, name: &str, engine: &Engine, clock: &Clock) -> Result<Tried, String> {
     let plugin = policies::fetch(&cluster.policy, engine.limits().module_bytes)?;
     let snapshot = ClusterSnapshot::empty(name).next(&cluster.endpoints, &mut LiveArena::default(), clock.now());
     match plugin.try_out(engine, clock, &Arc::new(snapshot)) {
-        Ok(_) => Ok(plugin),
+        Ok((artifact, _)) => Ok(Tried { plugin, _artifact: artifact }),
         Err(refusal) => Err(format!("{} is refused: {refusal}", plugin.name)),
     }
 }

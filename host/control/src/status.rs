@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::{AtomicU8, Ordering::Relaxed}},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
 };
 
 use metrics::{Gauge, gauge};
@@ -103,7 +106,8 @@ impl Status for Board {
                     ("sluicegate_endpoint_in_flight", Signal::InFlight),
                     ("sluicegate_endpoint_connections", Signal::Connections),
                 ] {
-                    let handle = gauge!(name, "cluster" => cluster.to_string(), "endpoint" => endpoint.name.to_string());
+                    let handle =
+                        gauge!(name, "cluster" => cluster.to_string(), "endpoint" => endpoint.name.to_string());
                     handle.set(endpoint.live.read(signal, now) as f64);
                     gauges.push(handle);
                 }

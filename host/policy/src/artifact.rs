@@ -186,7 +186,10 @@ fn compile(engine: &wasmtime::Engine, kind: LaneKind, bytes: &[u8], limit: Durat
     }
     match result.recv_timeout(limit) {
         Ok(Ok(compiled)) => Ok(compiled),
-        Ok(Err(reason)) if reason.contains("unexpected end") => Err(Refusal::Truncated { reason }),
+        // The parser has no kind of error for this: these are its words for a section that goes on past the end.
+        Ok(Err(reason)) if ["unexpected end", "section range"].iter().any(|words| reason.contains(words)) => {
+            Err(Refusal::Truncated { reason })
+        }
         Ok(Err(reason)) => Err(Refusal::Invalid { reason }),
         Err(mpsc::RecvTimeoutError::Timeout) => Err(Refusal::CompileTimeout { limit }),
         Err(mpsc::RecvTimeoutError::Disconnected) => {

@@ -24,6 +24,8 @@ pub struct Picked {
     pub generation: u64,
     /// When the pick was done, on the data path's clock: where the attempt's own time begins.
     pub at: u64,
+    /// What the pick cost, in nanoseconds.
+    pub cost_ns: u64,
 }
 
 /// What a seat tells the control side.
@@ -202,25 +204,27 @@ impl Seat {
         }
     }
 
-    /// An endpoint for a request that begins, or begins again, at `now`. `hash`: of what the route is keyed by, or
-    /// 0. None only when the request has been to all endpoints there are.
-    pub fn pick(&mut self, now: u64, hash: u64, request: &mut RequestHead) -> Option<Picked> {
+    /// An endpoint for a request. `hash`: of what the route is keyed by, or 0. None only when the request has been to
+    /// all endpoints there are.
+    pub fn pick(&mut self, hash: u64, request: &mut RequestHead) -> Option<Picked> {
+        let now = self.clock.now();
         let Some(occupant) = &mut self.occupant else {
             self.fallback_metrics.no_policy.increment(1);
-            return self.fall_back(request);
+            return self.fall_back(now, request);
         };
         if self.snapshot.endpoints().len() <= request.tried.len() && exhausted(&self.snapshot, request) {
             return None;
         }
         let answer = occupant.lane.pick(now, hash, request);
         let at = self.clock.now();
+        let cost_ns = at.saturating_sub(now).saturating_sub(self.clock.overhead_ns());
         if let Some(metrics) = &self.metrics {
-            metrics.pick.record(at.saturating_sub(now).saturating_sub(self.clock.overhead_ns()));
+            metrics.pick.record(cost_ns);
         }
         match answer {
             Ok(index) => match self.snapshot.get(index) {
                 Some(endpoint) if request.tried.is_empty() || !request.tried.contains(&endpoint.id) => {
-                    return Some(Picked { index, generation: occupant.generation.number, at });
+                    return Some(Picked { index, generation: occupant.generation.number, at, cost_ns });
                 }
                 Some(_) => self.fallback_metrics.tried_again.increment(1),
                 None if index == DECLINE => self.fallback_metrics.declined.increment(1),
@@ -231,12 +235,13 @@ impl Seat {
             },
             Err(fault) => self.fault(fault),
         }
-        self.fall_back(request)
+        self.fall_back(now, request)
     }
 
-    fn fall_back(&mut self, request: &RequestHead) -> Option<Picked> {
+    fn fall_back(&mut self, began: u64, request: &RequestHead) -> Option<Picked> {
         let index = self.fallback.pick(&self.snapshot, &request.tried)?;
-        Some(Picked { index, generation: 0, at: self.clock.now() })
+        let at = self.clock.now();
+        Some(Picked { index, generation: 0, at, cost_ns: at.saturating_sub(began) })
     }
 
     /// Tells the policy how an attempt went.

@@ -10,8 +10,8 @@ use sluicegate_core::ClusterSnapshot;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use crate::{
-    Clock, Digest, Engine, Fault, Generation, GenerationSpec, Instance, Plugin, Refusal, Rehearsal, Report, Saved, SeatHandle,
-    SeatInbox, metrics::SwapMetrics, seat,
+    Clock, Digest, Engine, Fault, Generation, GenerationSpec, Instance, Plugin, Refusal, Rehearsal, Report, Saved,
+    SeatHandle, SeatInbox, metrics::SwapMetrics, seat,
 };
 
 /// How many former generations can be gone back to without a compile.

@@ -104,12 +104,12 @@ impl Cluster {
     }
 
     /// Asks the policy. None when there is nobody left to pick.
-    pub(crate) fn pick(&self, now: u64, head: &mut RequestHead) -> Option<(Rc<WorkerEndpoint>, Picked)> {
+    pub(crate) fn pick(&self, began: u64, head: &mut RequestHead) -> Option<(Rc<WorkerEndpoint>, Picked)> {
         let mut seat = self.seat.borrow_mut();
         if !self.untold.borrow().is_empty() {
-            self.untold.take().iter().for_each(|result| seat.on_result(now, result));
+            self.untold.take().iter().for_each(|result| seat.on_result(began, result));
         }
-        let picked = seat.pick(now, 0, head)?;
+        let picked = seat.pick(0, head)?;
         let endpoint = Rc::clone(self.endpoints.borrow().get(picked.index as usize)?);
         Some((endpoint, picked))
     }

@@ -59,7 +59,7 @@ pub(crate) async fn exchange(
     let mut last = None;
     for _ in 0..settings.max_attempts.max(1) {
         let Some((endpoint, picked)) = cluster.pick(now, &mut inbound.head) else { break };
-        record.picked(&endpoint, &picked, now);
+        record.picked(&endpoint, &picked);
         let mut attempt = Attempt::begin(&cluster, &endpoint, &picked, clock);
         match send(&endpoint, &settings, &record.client, &mut attempt, picked.at, &mut inbound).await {
             Ok(answer) => return relay(answer, attempt, record),
@@ -90,7 +90,7 @@ async fn send(
     let (mut now, mut must_be_fresh) = (began, false);
     loop {
         let idle = if must_be_fresh { None } else { endpoint.checkout(now, settings) };
-        let upstream = match idle {
+        let mut upstream = match idle {
             Some(upstream) => {
                 endpoint.metrics.connections_reused.increment(1);
                 upstream

@@ -27,6 +27,8 @@ thread_local! {
 pub(crate) struct Traffic {
     /// Set when anything is received; cleared by whoever wants to know.
     pub(crate) received: Cell<bool>,
+    /// Set when anything is sent; cleared by whoever wants to know.
+    pub(crate) sent_some: Cell<bool>,
     /// Whether to end the connection with a reset, so that the peer can't take what it got for the whole.
     pub(crate) reset: Cell<bool>,
     /// Whether what is sent is kept, too.
@@ -94,6 +96,7 @@ impl Read for Io {
 impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.traffic.sent_some.set(true);
         if self.traffic.keeps_sent.get() {
             self.traffic.sent.borrow_mut().extend_from_slice(&bytes[..count]);
         }
@@ -109,7 +112,9 @@ impl Write for Io {
             return self.poll_write(cx, only);
         }
         if slices.iter().map(|slice| slice.len()).sum::<usize>() > FLATTEN {
-            return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+            let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+            self.traffic.sent_some.set(true);
+            return Poll::Ready(Ok(count));
         }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();

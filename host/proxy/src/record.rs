@@ -57,13 +57,13 @@ impl Record {
         Self { client, began, cluster: None, bytes: 0, version: request.version(), status: None, log }
     }
 
-    /// An endpoint was picked, `asked` being when the policy was asked.
-    pub(crate) fn picked(&mut self, endpoint: &WorkerEndpoint, picked: &Picked, asked: u64) {
+    /// An endpoint was picked.
+    pub(crate) fn picked(&mut self, endpoint: &WorkerEndpoint, picked: &Picked) {
         if let Some(log) = &mut self.log {
             log.endpoint = Some(Arc::clone(&endpoint.endpoint.name));
             log.attempts += 1;
             log.generation = picked.generation;
-            log.pick_ns += picked.at.saturating_sub(asked);
+            log.pick_ns += picked.cost_ns;
         }
     }
 

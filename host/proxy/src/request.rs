@@ -55,7 +55,7 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     parts.version = Version::HTTP_11;
     let body = if incoming.is_end_stream() { RequestBody::Empty } else { RequestBody::streaming(incoming) };
     let is_repeatable = matches!(body, RequestBody::Empty) && parts.method.is_idempotent();
-    Ok(Box::new(Inbound { head: RequestHead::new(parts, client.address.ip()), body, is_repeatable }))
+    Ok(Box::new(Inbound { head: RequestHead::new(parts, client.address.ip().to_canonical()), body, is_repeatable }))
 }
 
 /// One host, in `Host`; one target, in origin form (RFC 9112, sections 3.2 and 3.3).

@@ -3,13 +3,16 @@
 use std::{
     cell::RefCell,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 
 use sluicegate_policy::Clock;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    task::unconstrained,
+    time::{Instant, Sleep, sleep},
+};
 
 /// One timer that a connection's requests share, one after the other.
 ///
@@ -37,8 +40,8 @@ impl LazyTimer {
         Self { clock, armed: RefCell::new(None) }
     }
 
-    /// Ready once `deadline` is past, on the data path's clock in nanoseconds. Only ever one task may
-    /// wait for it.
+    /// Ready once `deadline` is past, on the data path's clock in nanoseconds. Only ever one task may wait
+    /// for it.
     pub(crate) fn poll(&self, cx: &mut Context<'_>, deadline: u64) -> Poll<()> {
         let mut armed = self.armed.borrow_mut();
         let armed = armed.get_or_insert_with(|| Armed {
@@ -52,14 +55,14 @@ impl LazyTimer {
             // It will wake the connection's task, the same one every time, and can't have fired yet.
             return Poll::Pending;
         }
-        armed.is_awaited = true;
-        while armed.sleep.as_mut().poll(cx).is_ready() {
+        // Not put off by the task's budget: a poll that is put off does not wait for the timer.
+        while pin!(unconstrained(armed.sleep.as_mut())).poll(cx).is_ready() {
             if self.clock.now() >= deadline {
                 return Poll::Ready(());
             }
             self.reset(armed, deadline);
-            armed.is_awaited = true;
         }
+        armed.is_awaited = true;
         Poll::Pending
     }
 

@@ -183,7 +183,10 @@ impl Worker {
         self.clusters.borrow().values().for_each(|cluster| cluster.sweep(now));
         let oldest = now.saturating_sub(HEAD_TIMEOUT.as_nanos() as u64);
         for client in self.connections.borrow().values() {
-            if !client.is_busy.get() && client.quiet_since.get() < oldest {
+            if client.traffic.sent_some.take() {
+                // The last response may still be on its way to a client that reads it slowly.
+                client.quiet_since.set(now);
+            } else if !client.is_busy.get() && client.quiet_since.get() < oldest {
                 client.cut();
             }
         }

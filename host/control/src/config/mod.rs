@@ -14,8 +14,8 @@ mod tree;
 pub use diff::ClusterChange;
 pub use errors::{ConfigError, ConfigErrors};
 pub use model::{
-    Admin, Cluster, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, PolicySource,
-    PolicySpec, Route, Runtime,
+    Admin, Cluster, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, PolicySource, PolicySpec, Route,
+    Runtime,
 };
 
 use std::{io::Read as _, path::Path};

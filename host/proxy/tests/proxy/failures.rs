@@ -91,6 +91,9 @@ async fn without_any_endpoint_left_the_last_failure_is_told() {
     let response = check_failure(&proxy, GET, 502, "connect_failed").await;
     assert!(response.text().contains("can't connect to 127.0.0.1:"), "{response:?}");
     assert_eq!(proxy.read(0, Signal::Failures) + proxy.read(1, Signal::Failures), 2);
+    assert_eq!(proxy.count("sluicegate_errors_total", &[("cluster", "test"), ("error", "connect_failed")]), 1);
+    assert_eq!(proxy.count("sluicegate_requests_total", &[("cluster", "test"), ("code_class", "5xx")]), 1);
+    assert_eq!(proxy.count("sluicegate_endpoint_requests_total", &[("outcome", "connect_failed")]), 2);
 }
 
 #[tokio::test]
@@ -163,5 +166,11 @@ async fn a_client_that_leaves_takes_its_upstream_connection_along() {
         let read = |signal| proxy.read(0, signal);
         let counted = (read(Signal::Successes), read(Signal::Failures), read(Signal::Timeouts));
         assert_eq!(counted, (0, 0, 0), "a client that leaves says nothing of the endpoint");
+        let results = "sluicegate_endpoint_requests_total";
+        assert_eq!((proxy.count(results, &[]), proxy.count(results, &[("outcome", "cancelled")])), (1, 1));
+        eventually("the client's connection is over", || {
+            proxy.count("sluicegate_downstream_connections_closed_total", &[]) == 1
+        })
+        .await;
     }
 }

@@ -127,6 +127,12 @@ async fn connections_are_reused() {
         }
     }
     assert_eq!(origin.connections(), 1);
+    proxy.settle().await;
+    let address = origin.address.to_string();
+    assert_eq!(proxy.count("sluicegate_upstream_connections_opened_total", &[("endpoint", &address)]), 1);
+    assert_eq!(proxy.count("sluicegate_upstream_connections_reused_total", &[("endpoint", &address)]), 99);
+    assert_eq!(proxy.count("sluicegate_endpoint_requests_total", &[("outcome", "answered")]), 100);
+    assert_eq!(proxy.count("sluicegate_requests_total", &[("cluster", "test"), ("code_class", "2xx")]), 100);
 }
 
 #[tokio::test]

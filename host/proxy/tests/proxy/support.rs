@@ -1,14 +1,16 @@
 //! Origins that do as they are told, a proxy in front of them, and a client that sees every byte.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
 
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use sluicegate_core::{ClusterSnapshot, Endpoint, EndpointSpec, LiveArena, Signal};
 use sluicegate_policy::{Clock, SeatHandle, seat};
 use sluicegate_proxy::{ClusterSettings, Route, RouteTable, WorkerOptions, Workers, spawn_workers};
@@ -247,6 +249,7 @@ pub(crate) fn nobody() -> SocketAddr {
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     pub(crate) workers: Option<Workers>,
+    counts: &'static Counts,
     snapshot: Arc<ClusterSnapshot>,
     arena: LiveArena,
     pub(crate) clock: Clock,
@@ -269,7 +272,10 @@ impl Proxy {
 
     pub(crate) async fn with_workers(count: u32, endpoints: &[SocketAddr], settings: ClusterSettings) -> Self {
         let clock = Clock::start();
-        let options = WorkerOptions { clock, access_log: true, thread_start: Arc::new(|_| Box::new(())) };
+        let counts: &'static Counts = Box::leak(Box::default());
+        let thread_start =
+            Arc::new(|_| Box::new(metrics::set_default_local_recorder(counts)) as Box<dyn std::any::Any>);
+        let options = WorkerOptions { clock, access_log: true, thread_start };
         let workers = spawn_workers(count, &["127.0.0.1:0".parse().unwrap()], &options).unwrap();
         let mut arena = LiveArena::default();
         let snapshot = Arc::new(ClusterSnapshot::empty("test").next(&specs(endpoints), &mut arena, clock.now()));
@@ -285,7 +291,7 @@ impl Proxy {
         }
         workers.start().await.unwrap();
         let address = workers.addresses()[0];
-        Self { address, workers: Some(workers), snapshot, arena, clock, _seats: seats }
+        Self { address, workers: Some(workers), snapshot, arena, clock, counts, _seats: seats }
     }
 
     pub(crate) async fn set_endpoints(&mut self, endpoints: &[SocketAddr]) {
@@ -307,10 +313,39 @@ impl Proxy {
         self.endpoint(index).live.read(signal, self.clock.now())
     }
 
+    /// The sum of all counters of this name that have all these labels.
+    pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let has = |key: &Key| labels.iter().all(|pair| key.labels().any(|label| (label.key(), label.value()) == *pair));
+        let counters = self.counts.0.lock().unwrap();
+        counters.iter().filter(|(key, _)| key.name() == name && has(key)).map(|(_, count)| count.load(SeqCst)).sum()
+    }
+
     /// Waits until nothing is in flight any more.
     pub(crate) async fn settle(&self) {
         let idle = || self.snapshot.endpoints().iter().all(|endpoint| endpoint.live.in_flight() == 0);
         eventually("in flight returns to 0", idle).await;
+    }
+}
+
+/// A recorder of counters.
+#[derive(Default)]
+struct Counts(Mutex<HashMap<Key, Arc<AtomicU64>>>);
+
+impl Recorder for Counts {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::clone(self.0.lock().unwrap().entry(key.clone()).or_default()))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
     }
 }
 
