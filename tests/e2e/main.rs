@@ -7,6 +7,7 @@ mod hostile;
 mod lifecycle;
 mod reload;
 mod saving;
+mod state;
 mod swaps;
 
 use sluicegate_tests::Origin;

@@ -164,13 +164,17 @@ impl Actor {
                 tracing::debug!(cluster = %self.name, policy = %name, "the policy is the same as before");
             }
             Ok(swapped) => {
+                let state = swapped.carried.as_ref().map(|carried| match carried {
+                    Ok(()) => "carried over".to_owned(),
+                    Err(reason) => format!("refused: {reason}"),
+                });
                 let ms = |time: std::time::Duration| (time.as_secs_f64() * 1e4).round() / 10.0;
                 tracing::info!(
                     cluster = %self.name, policy = %name, generation = swapped.generation,
                     load_ms = ms(swapped.load_time), swap_ms = ms(swapped.total_time),
                     since_change_ms = since.map(|since| ms(since.elapsed())),
                     pick_ns = swapped.rehearsal.as_ref().map(|rehearsal| rehearsal.pick_ns),
-                    cached = swapped.cached, "policy in service"
+                    cached = swapped.cached, state, "policy in service"
                 );
             }
             Err(refusal) => {

@@ -46,6 +46,9 @@ pub struct Swapped {
     pub generation: u64,
     /// Whether there was nothing to do: the same code and configuration serve already.
     pub unchanged: bool,
+    /// Whether the state of the predecessor was carried over: none when there was none to carry, an error when a
+    /// worker's instance refused it and started fresh.
+    pub carried: Option<Result<(), String>>,
     /// What the rehearsal has shown.
     pub rehearsal: Option<Rehearsal>,
     /// Whether the code came from the cache.
@@ -141,7 +144,8 @@ impl Supervisor {
         if let Some(active) = self.active.as_ref().filter(|active| active.is_same(&artifact, &config)) {
             let generation = active.number;
             let total_time = start.elapsed();
-            return Ok(Swapped { generation, unchanged: true, rehearsal: None, cached, load_time, total_time });
+            let (carried, rehearsal) = (None, None);
+            return Ok(Swapped { generation, unchanged: true, carried, rehearsal, cached, load_time, total_time });
         }
         if self.quarantined.as_ref().is_some_and(|(digest, of)| *digest == artifact.digest && *of == config) {
             return Err(Refusal::Quarantined { faults: self.engine.limits.faults });
@@ -156,10 +160,13 @@ impl Supervisor {
         let candidate = Generation::new(self.numbers + 1, spec);
         let (instances, rehearsal) = self.prepare(&candidate, saved).await?;
         self.numbers += 1;
-        if let Err(refusal) = self.publish(instances, true).await {
-            self.restore_active().await;
-            return Err(refusal);
-        }
+        let carried = match self.publish(instances, true).await {
+            Ok(carried) => carried,
+            Err(refusal) => {
+                self.restore_active().await;
+                return Err(refusal);
+            }
+        };
         self.kept.extend(self.active.replace(candidate));
         if self.kept.len() > KEPT {
             self.kept.pop_front();
@@ -168,7 +175,7 @@ impl Supervisor {
         self.became_active();
         let total_time = start.elapsed();
         let rehearsal = Some(rehearsal);
-        Ok(Swapped { generation: self.numbers, unchanged: false, rehearsal, cached, load_time, total_time })
+        Ok(Swapped { generation: self.numbers, unchanged: false, carried, rehearsal, cached, load_time, total_time })
     }
 
     fn became_active(&mut self) {
@@ -195,20 +202,18 @@ impl Supervisor {
         .await
     }
 
-    /// Seats an instance in every worker. They switch at the same time, each between two requests of its own.
-    async fn publish(&self, instances: Vec<Instance>, carry: bool) -> Result<(), Refusal> {
+    /// Seats an instance in every worker. They switch at the same time, each between two requests of its own. Says
+    /// what became of the predecessor's state.
+    async fn publish(&self, instances: Vec<Instance>, carry: bool) -> Result<Option<Result<(), String>>, Refusal> {
         let orders: Vec<_> =
             self.seats.iter().zip(instances).map(|(seat, instance)| seat.install(instance, carry)).collect();
-        let mut result = Ok(());
+        let mut result = Ok(None);
         for order in orders {
-            match order.await {
-                Ok(Ok(installed)) => {
-                    if let Some(Err(reason)) = installed.carried {
-                        tracing::warn!(cluster = %self.cluster, reason, "the policy did not take over the state: it starts fresh");
-                    }
-                }
-                Ok(Err(fault)) => result = Err(fault.into()),
-                Err(_) => return Err(Refusal::ShuttingDown),
+            match (order.await.map_err(|_| Refusal::ShuttingDown)?, &mut result) {
+                (Err(fault), _) => result = Err(fault.into()),
+                // One refusal among the workers is what the operator should hear of.
+                (Ok(_), Ok(Some(Err(_))) | Err(_)) => {}
+                (Ok(installed), Ok(carried)) => *carried = installed.carried.or(carried.take()),
             }
         }
         result
