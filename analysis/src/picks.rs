@@ -1,6 +1,6 @@
 //! What a pick costs.
 //!
-//! Calls are timed in batches of a hundred, because a clock read costs about as much as a call; the batches of all
+//! Calls are timed in batches of a thousand, because a clock read costs about as much as a call; the batches of all
 //! lanes alternate, so that a slow moment of the machine hits them alike. The proxy's own timing of each call is left
 //! out here: it costs one read of the time-stamp counter, which the request needs anyway.
 
@@ -18,8 +18,8 @@ use sluicegate_tests::{NativeCluster, wasm};
 
 use crate::stats::quantile;
 
-const BATCH: u32 = 100;
-const BATCHES: usize = 20_000;
+const BATCH: u32 = 1000;
+const BATCHES: usize = 3000;
 
 /// Prints the table for one number of endpoints.
 pub(crate) fn measure(endpoints: u16) -> Result<()> {

@@ -61,8 +61,8 @@ impl<P: Plugin> Trio<P> {
         let cluster = NativeCluster(Arc::clone(&self.snapshot));
         let expected = self.native.pick(now, hash, attempt, &cluster, &tried.to_vec());
         for instance in &mut self.lanes {
-            let mut request = RequestHead::default();
-            request.tried = tried.iter().map(|index| self.snapshot.endpoints()[*index as usize].id).collect();
+            let tried = tried.iter().map(|index| self.snapshot.endpoints()[*index as usize].id).collect();
+            let mut request = RequestHead { tried, ..RequestHead::default() };
             assert_eq!(instance.lane().pick(now, hash, &mut request).unwrap(), expected, "at {now}");
         }
         expected

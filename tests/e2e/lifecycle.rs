@@ -89,3 +89,12 @@ fn a_configuration_that_is_wrong_from_the_start_ends_the_program() {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("bad.toml:2:11: listener[0].address"), "{errors}");
 }
+
+#[test]
+fn the_example_configuration_is_right() {
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/sluicegate.toml");
+    let check =
+        std::process::Command::new(sluicegate_tests::binary()).args(["run", "--check", "-c"]).arg(example).output();
+    let output = check.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -31,6 +31,8 @@ impl Cluster for NativeCluster {
     }
 
     fn read_block(&self, start: u32, kind: sluicegate_sdk::Signal, block: &mut [u32; BLOCK]) {
-        self.0.read_block(start, signal(kind), 0, block);
+        let mut bytes = [[0; 4]; BLOCK];
+        self.0.read_block(start, signal(kind), 0, &mut bytes);
+        *block = bytes.map(u32::from_le_bytes);
     }
 }

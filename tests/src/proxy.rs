@@ -66,7 +66,7 @@ impl Proxy {
         let sink = Arc::clone(&log);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let line = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line));
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 sink.lock().unwrap().push(line);
             }
         });

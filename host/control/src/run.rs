@@ -10,9 +10,12 @@ use crate::{
     watch::{self, Change, FileWatcher, Files, WatchError},
 };
 
+/// A configuration to put to use, and where to say how it went.
+type Order = (Box<Config>, oneshot::Sender<Result<Applied, ApplyError>>);
+
 /// Orders for a running plane.
 #[derive(Clone, Debug)]
-pub struct PlaneHandle(mpsc::Sender<(Box<Config>, oneshot::Sender<Result<Applied, ApplyError>>)>);
+pub struct PlaneHandle(mpsc::Sender<Order>);
 
 impl PlaneHandle {
     /// Puts another configuration to use. None when the plane has stopped.
@@ -43,11 +46,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn follow(
-        mut self,
-        mut changes: mpsc::Receiver<Change>,
-        mut orders: mpsc::Receiver<(Box<Config>, oneshot::Sender<Result<Applied, ApplyError>>)>,
-    ) {
+    async fn follow(mut self, mut changes: mpsc::Receiver<Change>, mut orders: mpsc::Receiver<Order>) {
         loop {
             tokio::select! {
                 order = orders.recv() => {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::{BLOCK, Endpoint, EndpointId, EndpointSpec, Live, LiveArena, Signal};
+use crate::{Endpoint, EndpointId, EndpointSpec, Live, LiveArena, Signal};
 
 /// Who can be picked. Whatever changes a cluster makes a new one of these.
 #[derive(Debug)]
@@ -66,30 +66,30 @@ impl ClusterSnapshot {
         Some(self.live.get(index as usize)?.read(signal, now))
     }
 
-    /// The live values of up to [`BLOCK`] endpoints from `start` on; `u32::MAX` for a value that does not fit and
-    /// for whatever lies past the last endpoint.
+    /// The live values of endpoints from `start` on, little-endian, as a policy's memory wants them; `u32::MAX` for a
+    /// value that does not fit and for whatever lies past the last endpoint.
     #[inline]
-    pub fn read_block(&self, start: u32, signal: Signal, now: u64, block: &mut [u32; BLOCK]) {
+    pub fn read_block(&self, start: u32, signal: Signal, now: u64, block: &mut [[u8; 4]]) {
         let live = self.live.get(start as usize..).unwrap_or_default();
-        let count = live.len().min(BLOCK);
+        let (values, past) = block.split_at_mut(live.len().min(block.len()));
         if signal == Signal::InFlight {
             // The signal that full scans read: without the match in the loop this is twice as fast.
-            for (value, live) in block.iter_mut().zip(live) {
-                *value = live.in_flight();
+            for (value, live) in values.iter_mut().zip(live) {
+                *value = live.in_flight().to_le_bytes();
             }
         } else {
-            for (value, live) in block.iter_mut().zip(live) {
-                *value = u32::try_from(live.read(signal, now)).unwrap_or(u32::MAX);
+            for (value, live) in values.iter_mut().zip(live) {
+                *value = u32::try_from(live.read(signal, now)).unwrap_or(u32::MAX).to_le_bytes();
             }
         }
-        block[count..].fill(u32::MAX);
+        past.as_flattened_mut().fill(u8::MAX);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::InFlight;
+    use crate::{BLOCK, InFlight};
 
     fn specs(ports: &[u16]) -> Vec<EndpointSpec> {
         ports.iter().map(|port| EndpointSpec::new(([127, 0, 0, 1], *port).into())).collect()
@@ -125,15 +125,17 @@ mod tests {
         let ports: Vec<u16> = (1..=70).collect();
         let (snapshot, _) = snapshot(&ports);
         let _request = InFlight::begin(snapshot.get(65).unwrap().live.clone());
-        let mut block = [9; BLOCK];
-        snapshot.read_block(64, Signal::InFlight, 0, &mut block);
+        let read = |start, signal| {
+            let mut block = [[9; 4]; BLOCK];
+            snapshot.read_block(start, signal, 0, &mut block);
+            block.map(u32::from_le_bytes)
+        };
+        let block = read(64, Signal::InFlight);
         assert_eq!(block[..7], [0, 1, 0, 0, 0, 0, u32::MAX]);
         assert!(block[6..].iter().all(|value| *value == u32::MAX));
         for signal in Signal::ALL {
-            snapshot.read_block(0, signal, 0, &mut block);
-            assert_ne!(block[0], u32::MAX);
-            snapshot.read_block(u32::MAX, signal, 0, &mut block);
-            assert_eq!(block, [u32::MAX; BLOCK]);
+            assert_ne!(read(0, signal)[0], u32::MAX);
+            assert_eq!(read(u32::MAX, signal), [u32::MAX; BLOCK]);
         }
     }
 }

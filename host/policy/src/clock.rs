@@ -61,12 +61,12 @@ impl Clock {
                 let ticks = tsc::read().saturating_sub(origin);
                 ((u128::from(ticks) * u128::from(scale)) >> 32) as u64
             }
-            None => self.from_std(),
+            None => self.elapsed(),
         }
     }
 
     #[allow(clippy::disallowed_methods)]
-    fn from_std(&self) -> u64 {
+    fn elapsed(&self) -> u64 {
         self.origin.elapsed().as_nanos() as u64
     }
 

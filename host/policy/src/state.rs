@@ -6,7 +6,10 @@ use rustix::time::{ClockId, clock_gettime};
 use sluicegate_core::{ClusterSnapshot, EndpointId, Signal};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, bail};
 
-use crate::{Fault, RequestHead, engine::Limits};
+use crate::{
+    Fault, RequestHead,
+    engine::{Limits, Pacer},
+};
 
 /// The longest line that a policy may log; the rest is cut off.
 const LOG_BYTES: usize = 1024;
@@ -23,11 +26,12 @@ pub(crate) struct HostState {
     pub(crate) limiter: Limiter,
     /// The module's memory and allocator; of a core module only, and once it stands.
     pub(crate) guest: Option<Guest>,
+    pacer: Arc<Pacer>,
     log: Log,
 }
 
 impl HostState {
-    pub(crate) fn new(policy: Arc<str>, limits: &Limits) -> Self {
+    pub(crate) fn new(policy: Arc<str>, limits: &Limits, pacer: Arc<Pacer>) -> Self {
         Self {
             snapshot: Arc::new(ClusterSnapshot::empty("")),
             now: 0,
@@ -35,6 +39,7 @@ impl HostState {
             deadline: Deadline { callback: "start", limit: limits.setup_timeout, cpu_start: None },
             limiter: Limiter { memory_bytes: limits.memory_bytes, in_use: 0, refused: None },
             guest: None,
+            pacer,
             log: Log { policy, window: 0, lines: 0, dropped: 0, last_error: None },
         }
     }
@@ -139,7 +144,8 @@ pub(crate) struct Deadline {
 
 /// The epoch callback: whether a call that has seen a tick pass may go on.
 pub(crate) fn at_tick(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<UpdateDeadline> {
-    let deadline = &mut store.data_mut().deadline;
+    let HostState { deadline, pacer, .. } = store.data_mut();
+    pacer.hurry();
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let used = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
     let start = *deadline.cpu_start.get_or_insert(used);

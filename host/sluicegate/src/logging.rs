@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 const WAITING_LINES: usize = 64_000;
 
 /// Starts logging to standard error, through a thread of its own. What is logged is lost once the guard is dropped.
-pub fn start(log: &Log) -> WorkerGuard {
+pub(crate) fn start(log: &Log) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(io::stderr());
     let terminal = io::stderr().is_terminal();
     // RUST_LOG, where set, has the last word: for finding out about one module.

@@ -20,20 +20,20 @@ use sluicegate_proxy::{WorkerOptions, Workers, spawn_workers};
 use tokio::{net::TcpListener, sync::oneshot};
 
 /// A proxy that serves.
-pub struct Server {
+pub(crate) struct Server {
     workers: Workers,
     /// What is going on.
-    pub board: Arc<Board>,
+    pub(crate) board: Arc<Board>,
     /// What has been counted.
-    pub telemetry: Telemetry,
+    pub(crate) telemetry: Telemetry,
     /// Takes another configuration.
-    pub plane: PlaneHandle,
+    pub(crate) plane: PlaneHandle,
     admin: Option<(SocketAddr, oneshot::Sender<()>)>,
 }
 
 impl Server {
     /// Starts a proxy on the current runtime. With `file`, it follows the changes of that configuration file.
-    pub async fn start(config: Config, file: Option<PathBuf>) -> Result<Self> {
+    pub(crate) async fn start(config: Config, file: Option<PathBuf>) -> Result<Self> {
         let telemetry = Telemetry::new();
         telemetry.install_global()?;
         sluicegate_policy::describe_metrics();
@@ -68,17 +68,17 @@ impl Server {
     }
 
     /// Where clients connect to.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
         self.workers.addresses()
     }
 
     /// Where the operator's requests are answered, if anywhere.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|(address, _)| *address)
     }
 
     /// Stops accepting, lets requests finish until `timeout` is over, and returns how many connections were cut off.
-    pub async fn drain(self, timeout: Duration) -> usize {
+    pub(crate) async fn drain(self, timeout: Duration) -> usize {
         self.board.draining();
         // The admin listener answers "draining" meanwhile; it goes last.
         let cut = self.workers.drain(timeout).await;
@@ -127,7 +127,7 @@ fn serve_admin(
 }
 
 /// The engine's limits, as configured.
-pub fn limits(policy: &PolicyLimits) -> Limits {
+pub(crate) fn limits(policy: &PolicyLimits) -> Limits {
     Limits {
         pick_timeout: policy.pick_timeout,
         setup_timeout: policy.setup_timeout,

@@ -5,7 +5,8 @@
 //! Distributed Systems 12(10), 2001). Because each request looks at two endpoints of its own, workers that see the
 //! same numbers do not run to the same endpoint together, as they do when all of them take the minimum.
 //!
-//! Load is the number of requests in flight, this one included, for the endpoint's weight.
+//! Load is the number of requests in flight, this one included, for the endpoint's weight. Weights stand for speed: of
+//! two idle endpoints the heavier one is taken, since it is done first.
 
 use serde::Deserialize;
 use sluicegate_sdk::{ConfigError, Endpoint, Endpoints, Pick, Policy, Request, Rng, Sample, Setup, export};

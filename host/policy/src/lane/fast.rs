@@ -106,6 +106,8 @@ fn check_signature(name: &str, found: &wasmtime::FuncType, expected: &str) -> Re
     })
 }
 
+type ResultParams = (u64, u64, u32, u32, u32, u32, u32);
+
 /// An instance of a core module.
 pub(crate) struct FastLane {
     session: Session,
@@ -113,7 +115,7 @@ pub(crate) struct FastLane {
     configure: Returning<(u32, u32, u64, u32, u32)>,
     endpoints_changed: TypedFunc<u64, ()>,
     pick: TypedFunc<(u64, u64, u32), u32>,
-    on_result: Option<TypedFunc<(u64, u64, u32, u32, u32, u32, u32), ()>>,
+    on_result: Option<TypedFunc<ResultParams, ()>>,
     state: Option<State>,
 }
 

@@ -277,9 +277,10 @@ impl endpoints::Host for HostState {
     }
 
     fn read_block(&mut self, start: u32, signal: endpoints::Signal) -> wasmtime::Result<endpoints::Block> {
-        let mut block = [0; BLOCK];
+        let mut block = [[0; 4]; BLOCK];
         self.snapshot.read_block(start, signal.into(), self.now, &mut block);
-        let pair = |index: usize| u64::from(block[index * 2]) | u64::from(block[index * 2 + 1]) << 32;
+        let value = |index: usize| u64::from(u32::from_le_bytes(block[index]));
+        let pair = |index: usize| value(index * 2) | value(index * 2 + 1) << 32;
         let eight = |at: usize| {
             let at = at * 8;
             (pair(at), pair(at + 1), pair(at + 2), pair(at + 3), pair(at + 4), pair(at + 5), pair(at + 6), pair(at + 7))

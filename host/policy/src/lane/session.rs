@@ -16,7 +16,8 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(engine: &Engine, policy: Arc<str>, wants_request: bool) -> Self {
-        let mut store = Store::new(&engine.wasm, state::HostState::new(policy, &engine.limits));
+        let mut store =
+            Store::new(&engine.wasm, state::HostState::new(policy, &engine.limits, Arc::clone(&engine.pacer)));
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_callback(state::at_tick);
         store.set_epoch_deadline(1);

@@ -90,12 +90,9 @@ fn read_block(mut host: Host<'_>, start: u32, signal: u32, at: u32) -> wasmtime:
     let signal = signal_of(signal)?;
     let memory = guest(&host)?.memory;
     let (bytes, state) = memory.data_and_store_mut(&mut host);
-    let mut block = [0; BLOCK];
-    state.snapshot.read_block(start, signal, state.now, &mut block);
     let target = slice_mut(bytes, at, (BLOCK * 4) as u32)?;
-    for (target, value) in target.chunks_exact_mut(4).zip(block) {
-        target.copy_from_slice(&value.to_le_bytes());
-    }
+    let (values, _) = target.as_chunks_mut();
+    state.snapshot.read_block(start, signal, state.now, values);
     Ok(())
 }
 
