@@ -69,20 +69,20 @@ pub(crate) fn file_to_request(count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Swaps back and forth under load.
+/// Swaps back and forth under load, between two policies whose code is kept: what is tried is the switch.
 pub(crate) fn storm(count: u32) -> Result<()> {
     let origins = Origin::several(4);
     let proxy = Proxy::start(&config(&origins, false), |dir| {
         fs::write(dir.join("policy.wasm"), wasm::builtin("p2c", "fast")).expect("a policy");
     });
     let wrk = Command::new("wrk")
-        .args(["-t1", "-c64", "-d3600s", "--latency", &format!("http://{}/", proxy.address)])
+        .args(["-t1", "-c64", "-d600s", "--latency", &format!("http://{}/", proxy.address)])
         .stdout(Stdio::piped())
         .spawn()
         .context("wrk is needed: apt-get install wrk")?;
     let (mut early, start) = (0, Instant::now());
     for turn in 0..count {
-        let module = numbered(if turn % 2 == 0 { "round-robin" } else { "p2c" }, turn);
+        let module = wasm::builtin(if turn % 2 == 0 { "round-robin" } else { "p2c" }, "fast");
         fs::write(proxy.path("new"), module)?;
         fs::rename(proxy.path("new"), proxy.path("policy.wasm"))?;
         proxy.wait_for_generation(u64::from(turn) + 2);
