@@ -53,7 +53,7 @@ impl ClusterHandle {
         let count = workers.len() as u32;
         let (supervisor, inboxes, reports) = Supervisor::new(engine, clock, Arc::clone(&snapshot), seed, count);
         for (worker, inbox) in workers.iter().zip(inboxes) {
-            worker.add_cluster(name.into(), settings, Arc::clone(&snapshot), inbox).await?;
+            worker.add_cluster(name.into(), settings.clone(), Arc::clone(&snapshot), inbox).await?;
         }
         let (commands, inbox) = mpsc::unbounded_channel();
         let (publish, status) =
@@ -140,7 +140,7 @@ impl Actor {
             Command::Settings { settings, done } => {
                 let mut changed = Ok(());
                 for worker in &self.workers {
-                    changed = changed.and(worker.update_cluster(Arc::clone(&self.name), settings).await);
+                    changed = changed.and(worker.update_cluster(Arc::clone(&self.name), settings.clone()).await);
                 }
                 let _ = done.send(changed);
             }

@@ -108,7 +108,8 @@ impl Plane {
         let needs_restart = self.config.needs_restart(&new);
         for (name, tried) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
             let cluster = &new.clusters[name];
-            let handle = ClusterHandle::start(name, &cluster.endpoints, cluster.settings, self.means.clone()).await?;
+            let handle =
+                ClusterHandle::start(name, &cluster.endpoints, cluster.settings.clone(), self.means.clone()).await?;
             self.clusters.insert(Arc::clone(name), handle.clone());
             // It worked a moment ago. If it does not now, that is logged, and the fallback serves.
             let _ = handle.set_policy(tried.plugin.clone(), None).await;
@@ -151,7 +152,7 @@ impl Plane {
         let ClusterChange::Changed { endpoints, settings, .. } = change else { return Ok(()) };
         let (Some(handle), Some(cluster)) = (self.clusters.get(name), new.clusters.get(name)) else { return Ok(()) };
         if settings {
-            handle.set_settings(cluster.settings).await?;
+            handle.set_settings(cluster.settings.clone()).await?;
         }
         if endpoints {
             handle.set_endpoints(cluster.endpoints.clone()).await?;

@@ -123,6 +123,17 @@ impl Live {
         }
     }
 
+    /// Whether the place of `next` is the one after this one.
+    pub(crate) fn is_followed_by(&self, next: &Self) -> bool {
+        Arc::ptr_eq(&self.chunk, &next.chunk) && next.place == self.place + 1
+    }
+
+    /// The requests in flight to this endpoint and to those whose places follow, up to the end of the chunk.
+    #[inline]
+    pub(crate) fn in_flight_from(&self) -> impl Iterator<Item = u32> {
+        self.chunk.in_flight[self.place as usize % BLOCK..].iter().map(|count| count.load(Relaxed))
+    }
+
     /// Requests sent and not yet answered in full.
     #[inline]
     pub fn in_flight(&self) -> u32 {

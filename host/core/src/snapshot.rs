@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::{Endpoint, EndpointId, EndpointSpec, Live, LiveArena, Signal};
+use crate::{BLOCK, Endpoint, EndpointId, EndpointSpec, Live, LiveArena, Signal};
 
 /// Who can be picked. Whatever changes a cluster makes a new one of these.
 #[derive(Debug)]
@@ -14,12 +14,21 @@ pub struct ClusterSnapshot {
     endpoints: Box<[Arc<Endpoint>]>,
     // The endpoints' signals once more, side by side, so that a scan follows one pointer fewer each.
     live: Box<[Live]>,
+    /// For each block of endpoints, whether their signals lie side by side in this order, as those of endpoints do
+    /// that joined together.
+    in_order: Box<[bool]>,
 }
 
 impl ClusterSnapshot {
     /// The first picture of a cluster, with nobody in it.
     pub fn empty(name: &str) -> Self {
-        Self { name: name.into(), generation: 0, endpoints: Box::default(), live: Box::default() }
+        Self {
+            name: name.into(),
+            generation: 0,
+            endpoints: Box::default(),
+            live: Box::default(),
+            in_order: Box::default(),
+        }
     }
 
     /// The next picture. An endpoint that stays keeps its id and its signals; a new one joins at `now`, in
@@ -44,8 +53,15 @@ impl ClusterSnapshot {
                 }),
             });
         }
-        let live = endpoints.iter().map(|endpoint| endpoint.live.clone()).collect();
-        Self { name: Arc::clone(&self.name), generation: self.generation + 1, endpoints: endpoints.into(), live }
+        let live: Box<[Live]> = endpoints.iter().map(|endpoint| endpoint.live.clone()).collect();
+        let in_order = |block: &[Live]| block.windows(2).all(|pair| pair[0].is_followed_by(&pair[1]));
+        Self {
+            name: Arc::clone(&self.name),
+            generation: self.generation + 1,
+            endpoints: endpoints.into(),
+            in_order: live.chunks(BLOCK).map(in_order).collect(),
+            live,
+        }
     }
 
     /// All endpoints; their order is the policies' index.
@@ -72,8 +88,14 @@ impl ClusterSnapshot {
     pub fn read_block(&self, start: u32, signal: Signal, now: u64, block: &mut [[u8; 4]]) {
         let live = self.live.get(start as usize..).unwrap_or_default();
         let (values, past) = block.split_at_mut(live.len().min(block.len()));
-        if signal == Signal::InFlight {
-            // The signal that full scans read: without the match in the loop this is twice as fast.
+        let in_order =
+            (start as usize).is_multiple_of(BLOCK) && self.in_order.get(start as usize / BLOCK) == Some(&true);
+        // The signal that full scans read gets loops of its own.
+        if let (Signal::InFlight, true, [first, ..]) = (signal, in_order, live) {
+            for (value, count) in values.iter_mut().zip(first.in_flight_from()) {
+                *value = count.to_le_bytes();
+            }
+        } else if signal == Signal::InFlight {
             for (value, live) in values.iter_mut().zip(live) {
                 *value = live.in_flight().to_le_bytes();
             }
@@ -89,7 +111,7 @@ impl ClusterSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BLOCK, InFlight};
+    use crate::InFlight;
 
     fn specs(ports: &[u16]) -> Vec<EndpointSpec> {
         ports.iter().map(|port| EndpointSpec::new(([127, 0, 0, 1], *port).into())).collect()
@@ -136,6 +158,21 @@ mod tests {
         for signal in Signal::ALL {
             assert_ne!(read(0, signal)[0], u32::MAX);
             assert_eq!(read(u32::MAX, signal), [u32::MAX; BLOCK]);
+        }
+    }
+
+    #[test]
+    fn a_block_reads_the_same_whatever_the_order_of_places() {
+        let (first, mut arena) = snapshot(&[1, 2, 3, 4]);
+        let _requests: Vec<_> =
+            [1, 2, 2, 3, 3, 3].map(|index| InFlight::begin(first.get(index).unwrap().live.clone())).into();
+        for order in [[1, 2, 3, 4], [1, 3, 2, 4], [4, 3, 2, 1], [1, 2, 4, 5]] {
+            let next = first.next(&specs(&order), &mut arena, 0);
+            let mut block = [[9; 4]; BLOCK];
+            next.read_block(0, Signal::InFlight, 0, &mut block);
+            let read = block.map(u32::from_le_bytes);
+            assert_eq!(read[..4], order.map(|port| [0, 1, 2, 3, 0][usize::from(port) - 1]), "{order:?}");
+            assert_eq!(read[4], u32::MAX);
         }
     }
 }

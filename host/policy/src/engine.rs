@@ -13,7 +13,7 @@ use std::{
 
 use wasmtime::{Config, component};
 
-use crate::{Artifact, Digest, Refusal, artifact, cache::Cache, lane, state::HostState};
+use crate::{Artifact, Digest, Refusal, artifact, cache::Cache, functions::FunctionCache, lane, state::HostState};
 
 /// What a policy gets. Whatever goes beyond is a fault, or refused before it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Engine {
     /// An engine that keeps compiled artifacts in `cache_dir`, if given. Without a usable folder it works all the
     /// same, and says so in the log.
     pub fn new(limits: Limits, cache_dir: Option<PathBuf>) -> wasmtime::Result<Arc<Self>> {
-        let wasm = wasmtime::Engine::new(&configuration())?;
+        let wasm = wasmtime::Engine::new(&configuration()?)?;
         let cache = cache_dir.and_then(|dir| match Cache::open(&dir, &wasm) {
             Ok(cache) => Some(cache),
             Err(error) => {
@@ -162,7 +162,7 @@ impl Engine {
 
 /// Only the features that compilers for WebAssembly use by default: less to go wrong, and the same picks everywhere
 /// (relaxed SIMD and NaN bit patterns may differ between processors).
-fn configuration() -> Config {
+fn configuration() -> wasmtime::Result<Config> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -174,6 +174,7 @@ fn configuration() -> Config {
         .wasm_memory64(false)
         .wasm_relaxed_simd(false)
         .wasm_extended_const(true)
-        .wasm_component_model(true);
-    config
+        .wasm_component_model(true)
+        .enable_incremental_compilation(Arc::new(FunctionCache::default()))?;
+    Ok(config)
 }

@@ -16,6 +16,7 @@ mod clock;
 mod engine;
 mod fallback;
 mod fault;
+mod functions;
 mod generation;
 mod lane;
 mod metrics;

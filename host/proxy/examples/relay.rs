@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).map_or(Ok(7110), |port| port.parse())?;
     let listener = SocketAddr::from(([127, 0, 0, 1], port));
     let options = WorkerOptions { clock, access_log: false, thread_start: Arc::new(|_| Box::new(())) };
-    let workers = spawn_workers(1, &[listener], &options)?;
+    let workers = spawn_workers(1, &[sluicegate_proxy::ListenerSettings::plain(listener)], &options)?;
     let specs = [EndpointSpec::new(([127, 0, 0, 1], 7001).into())];
     let snapshot = Arc::new(ClusterSnapshot::empty("origin").next(&specs, &mut LiveArena::default(), clock.now()));
     let routes = Arc::new(RouteTable::new(vec![Route { host: None, path_prefix: None, cluster: "origin".into() }]));

@@ -53,7 +53,7 @@ impl Attempt {
         if upstream.is_idle()
             && let Some(in_flight) = &self.in_flight
         {
-            in_flight.endpoint().park(upstream, self.clock.now(), &self.cluster.settings.get());
+            in_flight.endpoint().park(upstream, self.clock.now(), &self.cluster.settings());
         }
     }
 

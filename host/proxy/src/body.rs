@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use sluicegate_core::Outcome;
 
-use crate::{attempt::Attempt, record::Record, upstream::Upstream};
+use crate::{attempt::Attempt, multiplexed::Stream, record::Record, upstream::Upstream};
 
 /// How a client's body is getting on.
 #[derive(Debug, Default)]
@@ -81,11 +81,21 @@ enum Kind {
     Relay(Relay),
 }
 
+/// What an endpoint's answer comes over.
+pub(crate) enum Source {
+    /// Nothing any more: all of it is here.
+    None,
+    /// An HTTP/1.1 connection, which whoever wants the answer has to drive.
+    Driven(Box<Upstream>),
+    /// A place on an HTTP/2 connection, held until the answer is through.
+    Stream { _place: Stream },
+}
+
 /// An endpoint's body, with all that ends when it ends.
 struct Relay {
     incoming: Incoming,
-    /// The connection that it comes from, until that has nothing more to do with it.
-    upstream: Option<Box<Upstream>>,
+    /// What it comes over, until that has nothing more to do with it.
+    source: Source,
     /// Whether the connection was driven since the last frame was taken.
     is_driven: bool,
     attempt: Option<Attempt>,
@@ -98,14 +108,9 @@ impl ResponseBody {
         Self(Kind::Text(Some(text)))
     }
 
-    /// A body that comes from `upstream`, which was just driven; none when all of it has arrived already.
-    pub(crate) fn relay(
-        incoming: Incoming,
-        upstream: Option<Box<Upstream>>,
-        attempt: Option<Attempt>,
-        record: Record,
-    ) -> Self {
-        let mut relay = Relay { incoming, upstream, is_driven: true, attempt, record };
+    /// A body that comes from `source`, which was just driven if it has to be.
+    pub(crate) fn relay(incoming: Incoming, source: Source, attempt: Option<Attempt>, record: Record) -> Self {
+        let mut relay = Relay { incoming, source, is_driven: true, attempt, record };
         if relay.incoming.is_end_stream() {
             relay.finish(Outcome::Answered);
         }
@@ -115,22 +120,12 @@ impl ResponseBody {
 
 impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(upstream) = &mut self.upstream {
-            if !std::mem::take(&mut self.is_driven) && upstream.drive(cx).is_ready() {
-                // Dropping it is what tells `incoming` whether this was the end of the body or its death.
-                self.upstream = None;
-            } else {
-                upstream.hush();
-            }
-        }
-        // Only a driven connection can bring more, so there is nothing to be woken for here.
-        let frame = Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+        let frame = match &mut self.source {
+            Source::Driven(_) => self.drive(cx),
+            Source::Stream { .. } | Source::None => Pin::new(&mut self.incoming).poll_frame(cx),
+        };
         match &frame {
-            Poll::Pending => match &self.upstream {
-                Some(upstream) => upstream.listen(),
-                // It can't be: a body without a connection has all its frames. If it is, better no end than a hang.
-                None => cx.waker().wake_by_ref(),
-            },
+            Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
                 self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if frame.is_trailers() || self.incoming.is_end_stream() {
@@ -147,9 +142,31 @@ impl Relay {
         frame
     }
 
+    /// The next frame from an HTTP/1.1 connection.
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Source::Driven(upstream) = &mut self.source {
+            if !std::mem::take(&mut self.is_driven) && upstream.drive(cx).is_ready() {
+                // Dropping it is what tells `incoming` whether this was the end of the body or its death.
+                self.source = Source::None;
+            } else {
+                upstream.hush();
+            }
+        }
+        // Only a driven connection can bring more, so there is nothing to be woken for here.
+        let frame = Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+        if frame.is_pending() {
+            match &self.source {
+                Source::Driven(upstream) => upstream.listen(),
+                // It can't be: a body without a connection has all its frames. If it is, better no end than a hang.
+                _ => cx.waker().wake_by_ref(),
+            }
+        }
+        frame
+    }
+
     fn finish(&mut self, outcome: Outcome) {
         if let Some(attempt) = self.attempt.take() {
-            if let Some(upstream) = self.upstream.take() {
+            if let Source::Driven(upstream) = std::mem::replace(&mut self.source, Source::None) {
                 attempt.release(upstream);
             }
             attempt.finish(outcome);

@@ -1,23 +1,24 @@
 //! A worker's own side of a cluster: its policy's seat, its endpoints and its settings.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    fmt,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use sluicegate_core::{AttemptResult, ClusterSnapshot, EndpointId};
 use sluicegate_policy::{Picked, RequestHead, Seat, SeatInbox};
 use tokio::task::JoinHandle;
 
-use crate::{endpoint::WorkerEndpoint, metrics::ClusterMetrics};
+use crate::{
+    connect::{UpstreamProtocol, UpstreamTls},
+    endpoint::WorkerEndpoint,
+    metrics::ClusterMetrics,
+};
 
 /// How requests to a cluster are handled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
+    /// What the endpoints speak.
+    pub protocol: UpstreamProtocol,
+    /// How connections to them are secured; none for plain TCP.
+    pub tls: Option<UpstreamTls>,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long an endpoint may take, once it has been sent the request, until the head of its response is there.
@@ -34,6 +35,8 @@ pub struct ClusterSettings {
 impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
+            protocol: UpstreamProtocol::Http1,
+            tls: None,
             // A connection within a data centre takes a millisecond; three seconds leave time for one lost SYN.
             connect_timeout: Duration::from_secs(3),
             // What NGINX and Envoy users are used to.
@@ -58,7 +61,7 @@ impl ClusterSettings {
 /// A cluster, as one worker uses it.
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
-    pub(crate) settings: Cell<ClusterSettings>,
+    settings: RefCell<Rc<ClusterSettings>>,
     pub(crate) metrics: ClusterMetrics,
     seat: Rc<RefCell<Seat>>,
     seat_task: JoinHandle<()>,
@@ -81,12 +84,26 @@ impl Cluster {
         Rc::new(Self {
             metrics: ClusterMetrics::new(&name),
             name,
-            settings: Cell::new(settings),
+            settings: RefCell::new(Rc::new(settings)),
             seat,
             seat_task: tokio::task::spawn_local(task),
             endpoints: RefCell::new(endpoints),
             untold: RefCell::default(),
         })
+    }
+
+    /// How requests are handled now.
+    pub(crate) fn settings(&self) -> Rc<ClusterSettings> {
+        Rc::clone(&self.settings.borrow())
+    }
+
+    /// Handles requests in another way from now on. Connections that were made in the old way carry no more.
+    pub(crate) fn set_settings(&self, settings: ClusterSettings) {
+        let before = self.settings.replace(Rc::new(settings));
+        let now = self.settings();
+        if before.protocol != now.protocol || before.tls != now.tls {
+            self.endpoints.borrow().iter().for_each(|endpoint| endpoint.forget_connections());
+        }
     }
 
     /// Switches to other endpoints, in one step: no request sees an index of one picture in the other.
@@ -124,7 +141,7 @@ impl Cluster {
     }
 
     pub(crate) fn sweep(&self, now: u64) {
-        let settings = self.settings.get();
+        let settings = self.settings();
         self.endpoints.borrow().iter().for_each(|endpoint| endpoint.sweep(now, &settings));
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use sluicegate_core::{Endpoint, HasLive, Live};
 
-use crate::{cluster::ClusterSettings, metrics::EndpointMetrics, upstream::Upstream};
+use crate::{cluster::ClusterSettings, metrics::EndpointMetrics, multiplexed::Multiplexed, upstream::Upstream};
 
 /// An endpoint, as one worker uses it. It stays the same for as long as the endpoint is in the cluster.
 pub(crate) struct WorkerEndpoint {
@@ -19,6 +19,8 @@ pub(crate) struct WorkerEndpoint {
     // and those that are not needed expire.
     #[allow(clippy::vec_box)] // It comes in a box and leaves in one; it is too large to be moved otherwise.
     idle: RefCell<Vec<Box<Upstream>>>,
+    /// The connections that requests share, where HTTP/2 is spoken.
+    pub(crate) multiplexed: Multiplexed,
     is_retired: Cell<bool>,
 }
 
@@ -28,6 +30,7 @@ impl WorkerEndpoint {
             endpoint: Arc::clone(endpoint),
             metrics: EndpointMetrics::new(cluster, &endpoint.name),
             idle: RefCell::default(),
+            multiplexed: Multiplexed::default(),
             is_retired: Cell::new(false),
         })
     }
@@ -62,12 +65,19 @@ impl WorkerEndpoint {
         let expired = idle.partition_point(|upstream| upstream.idle_since < oldest);
         idle.drain(..expired);
         idle.iter().for_each(|upstream| upstream.forget_user());
+        self.multiplexed.sweep(oldest, now);
+    }
+
+    /// Closes the idle connections; those that requests share carry no more.
+    pub(crate) fn forget_connections(&self) {
+        self.idle.borrow_mut().clear();
+        self.multiplexed.retire();
     }
 
     /// Closes the idle connections, and every other when its request is done.
     pub(crate) fn retire(&self) {
         self.is_retired.set(true);
-        self.idle.borrow_mut().clear();
+        self.forget_connections();
     }
 }
 

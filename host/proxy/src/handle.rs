@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use rustls::ServerConfig;
 use sluicegate_core::ClusterSnapshot;
 use sluicegate_policy::SeatInbox;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,9 @@ pub enum ControlError {
     /// Nobody has that name.
     #[error("there is no cluster {0}")]
     UnknownCluster(Arc<str>),
+    /// Nobody listens there.
+    #[error("there is no listener {0}")]
+    UnknownListener(usize),
     /// The routes have to change first.
     #[error("a route still leads to cluster {0}")]
     ClusterInUse(Arc<str>),
@@ -34,6 +38,7 @@ pub(crate) enum Command {
     SetEndpoints(Arc<str>, Arc<ClusterSnapshot>, Ack),
     RemoveCluster(Arc<str>, Ack),
     SetRoutes(Arc<RouteTable>, Ack),
+    SetTls(usize, Arc<ServerConfig>, Ack),
     Drain(Duration, oneshot::Sender<usize>),
 }
 
@@ -79,6 +84,11 @@ impl WorkerHandle {
     /// Changes all routes at once. All their clusters have to be there.
     pub async fn set_routes(&self, routes: Arc<RouteTable>) -> Result<(), ControlError> {
         self.ask(|ack| Command::SetRoutes(routes, ack)).await?
+    }
+
+    /// Secures a listener's new connections with something else. `index`: its place among the listeners.
+    pub async fn set_tls(&self, index: usize, config: Arc<ServerConfig>) -> Result<(), ControlError> {
+        self.ask(|ack| Command::SetTls(index, config, ack)).await?
     }
 
     /// Stops accepting connections, lets requests finish until `timeout` is over, and ends the worker. Returns how

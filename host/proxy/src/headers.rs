@@ -20,8 +20,6 @@ const KEPT: [HeaderName; 5] = [HOST, CONTENT_LENGTH, FORWARDED_FOR, FORWARDED_HO
 /// What the hop's own headers said before they were removed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hop {
-    /// The body comes in chunks.
-    pub(crate) is_chunked: bool,
     /// The body is encoded in a way that only the sender and this proxy could know of.
     pub(crate) has_other_coding: bool,
     /// The sender understands trailers.
@@ -37,7 +35,7 @@ pub(crate) struct Hop {
 impl Hop {
     /// Whether the sender said anything that the next hop has to be told in other words, or can't be told.
     pub(crate) fn is_special(&self) -> bool {
-        self.is_chunked || self.has_other_coding || self.takes_trailers || self.upgrade.is_some()
+        self.has_other_coding || self.takes_trailers || self.upgrade.is_some()
     }
 }
 
@@ -70,9 +68,7 @@ pub(crate) fn clean(headers: &mut HeaderMap) -> Hop {
 
 fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
     for value in headers.get_all(TRANSFER_ENCODING) {
-        let is_chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-        hop.is_chunked |= is_chunked;
-        hop.has_other_coding |= !is_chunked;
+        hop.has_other_coding |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
     }
     if headers.remove(TRANSFER_ENCODING).is_some() {
         // It overrides a length (RFC 9112, section 6.3); to forward both would let the next hop see another message.
@@ -144,7 +140,7 @@ mod tests {
     #[test]
     fn framing_is_never_ambiguous() {
         let hop = check(&[("transfer-encoding", "chunked"), ("content-length", "5")], &[]);
-        assert!(hop.is_chunked && !hop.has_other_coding);
+        assert!(!hop.has_other_coding);
         assert!(check(&[("transfer-encoding", "gzip, chunked")], &[]).has_other_coding);
     }
 

@@ -1,4 +1,4 @@
-//! A TCP stream as hyper wants it.
+//! A stream as hyper wants it: TCP, or TLS over it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use tokio_rustls::TlsStream;
 
 /// Up to this many bytes are copied together and sent with one plain `write`: for a head and a small body that
 /// costs the kernel a tenth less than `writev`. More than that is not worth copying.
@@ -50,15 +51,42 @@ impl Traffic {
     }
 }
 
-/// A TCP stream, read and written without an adapter in between.
+/// What bytes go over.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    // In a box: it is several times as large as a plain one, and so would be every connection.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+/// Calls a method of whichever stream it is.
+macro_rules! either {
+    ($stream:expr, $method:ident($($argument:expr),*)) => {
+        match $stream {
+            Stream::Plain(stream) => Pin::new(stream).$method($($argument),*),
+            Stream::Tls(stream) => Pin::new(&mut **stream).$method($($argument),*),
+        }
+    };
+}
+
+/// A stream, read and written without an adapter in between.
 #[derive(Debug)]
 pub(crate) struct Io {
-    stream: TcpStream,
+    stream: Stream,
     traffic: Rc<Traffic>,
 }
 
 impl Io {
-    pub(crate) fn new(stream: TcpStream) -> (Self, Rc<Traffic>) {
+    pub(crate) fn new(stream: Stream) -> (Self, Rc<Traffic>) {
         let traffic = Rc::new(Traffic::default());
         (Self { stream, traffic: Rc::clone(&traffic) }, traffic)
     }
@@ -68,7 +96,7 @@ impl Drop for Io {
     fn drop(&mut self) {
         if self.traffic.reset.get() {
             // Should it fail, the stream ends as any other: nothing better can be done.
-            let _ = self.stream.set_zero_linger();
+            let _ = self.stream.tcp().set_zero_linger();
         }
     }
 }
@@ -82,7 +110,7 @@ impl Read for Io {
     ) -> Poll<io::Result<()>> {
         // SAFETY: `ReadBuf` never de-initialises what it is given.
         let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        ready!(either!(&mut self.stream, poll_read(cx, &mut buffer)))?;
         let count = buffer.filled().len();
         // SAFETY: `filled` says that this many bytes from the cursor's place on are initialised.
         unsafe { cursor.advance(count) };
@@ -95,7 +123,7 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        let count = ready!(either!(&mut self.stream, poll_write(cx, bytes)))?;
         self.traffic.sent_some.set(true);
         if self.traffic.keeps_sent.get() {
             self.traffic.sent.borrow_mut().extend_from_slice(&bytes[..count]);
@@ -112,7 +140,7 @@ impl Write for Io {
             return self.poll_write(cx, only);
         }
         if slices.iter().map(|slice| slice.len()).sum::<usize>() > FLATTEN {
-            let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+            let count = ready!(either!(&mut self.stream, poll_write_vectored(cx, slices)))?;
             self.traffic.sent_some.set(true);
             return Poll::Ready(Ok(count));
         }
@@ -128,10 +156,10 @@ impl Write for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        either!(&mut self.stream, poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        either!(&mut self.stream, poll_shutdown(cx))
     }
 }

@@ -10,6 +10,7 @@
 mod attempt;
 mod body;
 mod cluster;
+mod connect;
 mod connection;
 mod endpoint;
 mod exchange;
@@ -19,6 +20,7 @@ mod headers;
 mod io;
 mod listener;
 mod metrics;
+mod multiplexed;
 mod record;
 mod replay;
 mod request;
@@ -30,7 +32,9 @@ mod worker;
 mod workers;
 
 pub use cluster::ClusterSettings;
+pub use connect::{UpstreamProtocol, UpstreamTls};
 pub use handle::{ControlError, WorkerHandle};
+pub use listener::ListenerSettings;
 pub use metrics::describe;
 pub use respond::ERROR_HEADER;
 pub use route::{Route, RouteTable};

@@ -1,19 +1,69 @@
 //! Listening sockets, one per worker and address.
 
 use std::{
+    cell::RefCell,
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
     pin::pin,
     rc::Rc,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
+use rustls::ServerConfig;
+
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{connection, worker::Worker};
+
+/// Where clients connect to, and how they are spoken to.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// The address. Port 0 leaves the choice to the system.
+    pub address: SocketAddr,
+    /// Without TLS: whether clients may begin with HTTP/2. With TLS, its `alpn_protocols` decide.
+    pub http2: bool,
+    /// Certificates and the like; none for plain TCP.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl ListenerSettings {
+    /// Plain HTTP/1.1 at this address.
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, http2: false, tls: None }
+    }
+}
+
+/// One worker's side of a listener.
+pub(crate) struct Listener {
+    pub(crate) settings: ListenerSettings,
+    tls: RefCell<Option<TlsAcceptor>>,
+}
+
+impl Listener {
+    pub(crate) fn new(settings: ListenerSettings) -> Self {
+        Self { tls: RefCell::new(settings.tls.clone().map(TlsAcceptor::from)), settings }
+    }
+
+    /// Whether clients speak HTTP/1.1 from the first byte on.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.settings.tls.is_none() && !self.settings.http2
+    }
+
+    /// What new connections are secured with.
+    pub(crate) fn tls(&self) -> Option<TlsAcceptor> {
+        self.tls.borrow().clone()
+    }
+
+    /// Secures new connections with something else, such as renewed certificates.
+    pub(crate) fn set_tls(&self, config: Arc<ServerConfig>) {
+        *self.tls.borrow_mut() = Some(config.into());
+    }
+}
 
 /// How many connections the kernel holds for a worker that is busy. The kernel's own limit may be lower.
 const BACKLOG: i32 = 4096;
@@ -43,12 +93,12 @@ pub(crate) fn listen(socket: Socket) -> io::Result<TcpListener> {
 }
 
 /// Accepts connections until the worker drains; then those that are waiting already, and no more.
-pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener) {
+pub(crate) async fn run(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpListener) {
     let mut drained = pin!(worker.drains.notified());
     drained.as_mut().enable();
     let mut back_off = BACK_OFF.0;
     while !worker.is_draining.get() {
-        let accepted = poll_fn(|cx| match listener.poll_accept(cx) {
+        let accepted = poll_fn(|cx| match socket.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
             Poll::Pending => drained.as_mut().poll(cx).map(|()| None),
         })
@@ -56,7 +106,7 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener) {
         match accepted {
             Some(Ok((stream, address))) => {
                 back_off = BACK_OFF.0;
-                serve(&worker, stream, address);
+                serve(&worker, &listener, stream, address);
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "can't accept a connection");
@@ -68,14 +118,14 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener) {
     }
     // Whatever the kernel has completed is a client that was promised an answer.
     poll_fn(|cx| {
-        while let Poll::Ready(Ok((stream, address))) = listener.poll_accept(cx) {
-            serve(&worker, stream, address);
+        while let Poll::Ready(Ok((stream, address))) = socket.poll_accept(cx) {
+            serve(&worker, &listener, stream, address);
         }
         Poll::Ready(())
     })
     .await;
 }
 
-fn serve(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr) {
-    tokio::task::spawn_local(connection::run(Rc::clone(worker), stream, address));
+fn serve(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, address: SocketAddr) {
+    tokio::task::spawn_local(connection::run(Rc::clone(worker), Rc::clone(listener), stream, address));
 }

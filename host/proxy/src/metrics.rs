@@ -20,6 +20,10 @@ pub fn describe() {
     describe_histogram!("sluicegate_endpoint_duration_seconds", Unit::Seconds, "From a pick to the attempt's end.");
     describe_counter!("sluicegate_downstream_connections_opened_total", "Connections accepted from clients.");
     describe_counter!("sluicegate_downstream_connections_closed_total", "Connections from clients that are over.");
+    describe_counter!(
+        "sluicegate_downstream_handshakes_failed_total",
+        "Connections that ended before a first request could come: no TLS handshake in time, or a broken one."
+    );
     describe_counter!("sluicegate_upstream_connections_opened_total", "Connections made to endpoints.");
     describe_counter!("sluicegate_upstream_connections_reused_total", "Requests sent on a connection made before.");
 }
@@ -28,6 +32,7 @@ pub fn describe() {
 pub(crate) struct WorkerMetrics {
     pub(crate) opened: Counter,
     pub(crate) closed: Counter,
+    pub(crate) handshakes_failed: Counter,
     /// Requests that found no cluster.
     pub(crate) unrouted: ClusterMetrics,
 }
@@ -37,6 +42,7 @@ impl WorkerMetrics {
         Self {
             opened: counter!("sluicegate_downstream_connections_opened_total"),
             closed: counter!("sluicegate_downstream_connections_closed_total"),
+            handshakes_failed: counter!("sluicegate_downstream_handshakes_failed_total"),
             unrouted: ClusterMetrics::new(""),
         }
     }

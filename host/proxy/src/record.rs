@@ -10,7 +10,8 @@ use hyper::body::Incoming;
 use sluicegate_policy::Picked;
 
 use crate::{
-    cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure, metrics::ClusterMetrics,
+    cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure,
+    metrics::ClusterMetrics, timer::LazyTimer,
 };
 
 /// Lives from a request's head to the end of its response, and counts and logs the request when it goes.
@@ -18,6 +19,8 @@ use crate::{
 pub(crate) struct Record {
     pub(crate) client: Rc<ClientConnection>,
     pub(crate) began: u64,
+    /// For the request's deadlines.
+    pub(crate) timer: Rc<LazyTimer>,
     pub(crate) cluster: Option<Rc<Cluster>>,
     /// Bytes of the response's body.
     pub(crate) bytes: u64,
@@ -40,8 +43,13 @@ struct Log {
 }
 
 impl Record {
-    pub(crate) fn begin(client: Rc<ClientConnection>, began: u64, request: &Request<Incoming>) -> Self {
-        client.is_busy.set(true);
+    pub(crate) fn begin(
+        client: Rc<ClientConnection>,
+        began: u64,
+        request: &Request<Incoming>,
+        timer: Rc<LazyTimer>,
+    ) -> Self {
+        client.active.set(client.active.get() + 1);
         let log = client.worker.access_log.then(|| {
             Box::new(Log {
                 method: request.method().clone(),
@@ -54,7 +62,7 @@ impl Record {
                 error: "",
             })
         });
-        Self { client, began, cluster: None, bytes: 0, version: request.version(), status: None, log }
+        Self { client, began, timer, cluster: None, bytes: 0, version: request.version(), status: None, log }
     }
 
     /// An endpoint was picked.
@@ -93,6 +101,10 @@ impl Record {
     /// Settles a response's version, and whether the client may send another request on its connection. `length` is
     /// that of the body, if it is known.
     pub(crate) fn settle(&self, length: Option<u64>, version: &mut Version, headers: &mut HeaderMap) {
+        if self.version == Version::HTTP_2 {
+            // A connection that drains says so in a frame of its own.
+            return;
+        }
         let must_close = self.client.worker.is_draining.get();
         if self.is_http_10() && (must_close || length.is_none()) {
             // hyper ends the connection of a client that asked to keep it only after a response of version 1.0. Where
@@ -140,7 +152,7 @@ impl Drop for Record {
         let now = self.client.worker.clock.now();
         let ns = now.saturating_sub(self.began);
         self.metrics().finished(self.status, ns);
-        self.client.is_busy.set(false);
+        self.client.active.set(self.client.active.get() - 1);
         self.client.quiet_since.set(now);
         if let Some(log) = &self.log {
             self.log(log, ns);

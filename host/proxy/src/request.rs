@@ -4,7 +4,7 @@ use std::mem;
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
-    header::{CONNECTION, HOST, TE, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING},
     uri::PathAndQuery,
 };
 use hyper::body::{Body, Incoming};
@@ -52,8 +52,15 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         forward_hop(&hop, &mut parts.headers)?;
     }
     forward_client(&hop, &mut parts.headers, client);
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+    }
     parts.version = Version::HTTP_11;
     let body = if incoming.is_end_stream() { RequestBody::Empty } else { RequestBody::streaming(incoming) };
+    if !matches!(body, RequestBody::Empty) && !parts.headers.contains_key(CONTENT_LENGTH) {
+        // hyper would leave out the body of a GET that has no length.
+        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let is_repeatable = matches!(body, RequestBody::Empty) && parts.method.is_idempotent();
     Ok(Box::new(Inbound { head: RequestHead::new(parts, client.address.ip().to_canonical()), body, is_repeatable }))
 }
@@ -66,9 +73,13 @@ fn settle_target(
     client: &ClientConnection,
 ) -> Result<(), Failure> {
     if let Some(authority) = uri.authority() {
-        // An absolute target overrides `Host`.
-        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let host = HeaderValue::from_str(host).map_err(|_| Failure::BadRequest("bad host in the target"))?;
+        // An absolute target overrides `Host`. HTTP/2 has its own place for it, and a proxy in front of this one may
+        // have judged by the other (RFC 9113, section 8.3.1).
+        let host = HeaderValue::from_str(authority.as_str()).ok().filter(|host| is_host(host.as_bytes()));
+        let host = host.ok_or(Failure::BadRequest("bad host in the target"))?;
+        if version == Version::HTTP_2 && headers.get_all(HOST).iter().any(|other| *other != host) {
+            return Err(Failure::BadRequest("two different hosts"));
+        }
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         *uri = path.into();
         headers.insert(HOST, host);
@@ -94,6 +105,17 @@ fn is_host(host: &[u8]) -> bool {
     host.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b',' | b'\\'))
 }
 
+/// HTTP/2 may split cookies for its compression; others expect one line (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        // Values that were good one by one are good together.
+        if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+            headers.insert(COOKIE, joined);
+        }
+    }
+}
+
 fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<(), Failure> {
     if hop.has_other_coding {
         return Err(Failure::NotSupported("a transfer coding other than chunked"));
@@ -102,10 +124,6 @@ fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<(), Failure> {
     // An offer of HTTP/2 may be passed over in silence; whoever asks for another protocol can do nothing without it.
     if hop.upgrade.as_ref().is_some_and(|value| !wants_http2(value)) {
         return Err(Failure::NotSupported("Upgrade"));
-    }
-    if hop.is_chunked {
-        // hyper would leave out the body of a GET that has no length.
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if hop.takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -119,7 +137,7 @@ fn forward_client(hop: &Hop, headers: &mut HeaderMap, client: &ClientConnection)
     // A line of its own continues the list that is there (RFC 9110, section 5.3).
     headers.append(FORWARDED_FOR, client.forwarded_for.clone());
     if !hop.has_forwarded_proto {
-        headers.append(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.append(FORWARDED_PROTO, client.scheme.clone());
     }
     if !hop.has_forwarded_host
         && let Some(host) = headers.get(HOST).cloned()

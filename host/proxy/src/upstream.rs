@@ -1,4 +1,4 @@
-//! A connection to an endpoint, driven by whoever uses it.
+//! An HTTP/1.1 connection to an endpoint, driven by whoever uses it.
 //!
 //! hyper's connection is a future that is usually spawned as a task of its own. Here the request that uses it polls
 //! it instead: no task to wake, no hop between two tasks per request, and a client that leaves takes its upstream
@@ -18,15 +18,15 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, Wake, Waker},
-    time::Duration,
 };
 
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use sluicegate_core::{Endpoint, Live, OpenConnection};
-use tokio::net::TcpStream;
 
 use crate::{
     body::RequestBody,
+    cluster::ClusterSettings,
+    connect::connect,
     failure::Failure,
     io::{Io, Traffic},
 };
@@ -50,15 +50,8 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     /// A new connection.
-    pub(crate) async fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Box<Self>, Failure> {
-        let stream = match tokio::time::timeout(timeout, TcpStream::connect(endpoint.spec.address)).await {
-            Err(_) => return Err(Failure::ConnectTimeout { endpoint: Arc::clone(&endpoint.name), timeout }),
-            Ok(Err(source)) => return Err(Failure::Connect { endpoint: Arc::clone(&endpoint.name), source }),
-            Ok(Ok(stream)) => stream,
-        };
-        // Without it a small request could wait for the answer to an earlier one; it fails only on a dead socket.
-        let _ = stream.set_nodelay(true);
-        let (io, traffic) = Io::new(stream);
+    pub(crate) async fn open(endpoint: &Endpoint, settings: &ClusterSettings) -> Result<Box<Self>, Failure> {
+        let (io, traffic) = Io::new(connect(endpoint, settings).await?);
         let (sender, connection) = Builder::new().handshake(io).await.map_err(|source| Failure::UpstreamClosed {
             endpoint: Arc::clone(&endpoint.name),
             source,

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use rustls::ServerConfig;
 use sluicegate_policy::Clock;
 use socket2::Socket;
 use tokio::{
@@ -21,7 +22,7 @@ use crate::{
     cluster::Cluster,
     connection::ClientConnection,
     handle::{Command, ControlError},
-    listener,
+    listener::{self, Listener, ListenerSettings},
     metrics::WorkerMetrics,
     route::RouteTable,
     workers::WorkerOptions,
@@ -48,6 +49,8 @@ pub(crate) struct Worker {
     pub(crate) drains: Notify,
     clusters: RefCell<HashMap<Arc<str>, Rc<Cluster>>>,
     routing: RefCell<Routing>,
+    /// In the order of the configuration.
+    listeners: RefCell<Vec<Rc<Listener>>>,
     connections: RefCell<HashMap<u64, Rc<ClientConnection>>>,
     next_connection: Cell<u64>,
     /// Notified when the last connection is over.
@@ -77,6 +80,7 @@ impl Worker {
             drains: Notify::new(),
             clusters: RefCell::default(),
             routing: RefCell::default(),
+            listeners: RefCell::default(),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             empty: Notify::new(),
@@ -101,7 +105,7 @@ impl Worker {
     /// connections are cut off, if anybody wants to know.
     pub(crate) async fn run(
         self: Rc<Self>,
-        mut sockets: Vec<(SocketAddr, Socket)>,
+        mut sockets: Vec<(ListenerSettings, Socket)>,
         mut commands: mpsc::UnboundedReceiver<Command>,
     ) -> Option<(oneshot::Sender<usize>, usize)> {
         let mut sweep = interval(SWEEP);
@@ -121,13 +125,14 @@ impl Worker {
                     drop(ack.send(self.add(&name, || Cluster::open(Arc::clone(&name), settings, snapshot, *inbox))));
                 }
                 Command::UpdateCluster(name, settings, ack) => {
-                    drop(ack.send(self.cluster(&name).map(|cluster| cluster.settings.set(settings))));
+                    drop(ack.send(self.cluster(&name).map(|cluster| cluster.set_settings(settings))));
                 }
                 Command::SetEndpoints(name, snapshot, ack) => {
                     drop(ack.send(self.cluster(&name).map(|cluster| cluster.set_snapshot(snapshot))));
                 }
                 Command::RemoveCluster(name, ack) => drop(ack.send(self.remove(&name))),
                 Command::SetRoutes(table, ack) => drop(ack.send(self.set_routes(table))),
+                Command::SetTls(index, config, ack) => drop(ack.send(self.set_tls(index, config))),
                 Command::Drain(timeout, done) => return Some((done, self.drain(timeout).await)),
             }
         }
@@ -141,13 +146,20 @@ impl Worker {
 
     fn start(
         self: &Rc<Self>,
-        sockets: impl Iterator<Item = (SocketAddr, Socket)>,
+        sockets: impl Iterator<Item = (ListenerSettings, Socket)>,
     ) -> Result<(), (SocketAddr, io::Error)> {
-        for (address, socket) in sockets {
-            let listener = listener::listen(socket).map_err(|error| (address, error))?;
-            tokio::task::spawn_local(listener::run(Rc::clone(self), listener));
+        for (settings, socket) in sockets {
+            let socket = listener::listen(socket).map_err(|error| (settings.address, error))?;
+            let listener = Rc::new(Listener::new(settings));
+            self.listeners.borrow_mut().push(Rc::clone(&listener));
+            tokio::task::spawn_local(listener::run(Rc::clone(self), listener, socket));
         }
         Ok(())
+    }
+
+    fn set_tls(&self, index: usize, config: Arc<ServerConfig>) -> Result<(), ControlError> {
+        let listeners = self.listeners.borrow();
+        listeners.get(index).map(|listener| listener.set_tls(config)).ok_or(ControlError::UnknownListener(index))
     }
 
     fn cluster(&self, name: &Arc<str>) -> Result<Rc<Cluster>, ControlError> {
@@ -186,7 +198,7 @@ impl Worker {
             if client.traffic.sent_some.take() {
                 // The last response may still be on its way to a client that reads it slowly.
                 client.quiet_since.set(now);
-            } else if !client.is_busy.get() && client.quiet_since.get() < oldest {
+            } else if client.active.get() == 0 && client.quiet_since.get() < oldest {
                 client.cut();
             }
         }

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     handle::{Command, ControlError, WorkerHandle},
-    listener,
+    listener::{self, ListenerSettings},
     worker::Worker,
 };
 
@@ -83,7 +83,11 @@ pub struct Workers {
 
 /// Binds all `listeners` for each of `count` workers, then starts their threads. Nothing is accepted, nor queued by
 /// the kernel, before [`Workers::start`].
-pub fn spawn_workers(count: u32, listeners: &[SocketAddr], options: &WorkerOptions) -> Result<Workers, SpawnError> {
+pub fn spawn_workers(
+    count: u32,
+    listeners: &[ListenerSettings],
+    options: &WorkerOptions,
+) -> Result<Workers, SpawnError> {
     let (sockets, addresses) = bind_all(count, listeners)?;
     let mut workers = Workers { handles: Vec::new(), threads: Vec::new(), addresses };
     for (worker, sockets) in (0..).zip(sockets) {
@@ -139,19 +143,19 @@ impl Workers {
     }
 }
 
-type Sockets = Vec<(SocketAddr, Socket)>;
+type Sockets = Vec<(ListenerSettings, Socket)>;
 
 /// For each worker a socket at each address. A port that is left to the system is chosen by the first worker's.
-fn bind_all(count: u32, listeners: &[SocketAddr]) -> Result<(Vec<Sockets>, Vec<SocketAddr>), SpawnError> {
-    let mut addresses = listeners.to_vec();
+fn bind_all(count: u32, listeners: &[ListenerSettings]) -> Result<(Vec<Sockets>, Vec<SocketAddr>), SpawnError> {
+    let mut addresses: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
     let mut all = Vec::new();
     for _ in 0..count {
         let mut sockets = Sockets::new();
-        for address in &mut addresses {
+        for (address, settings) in addresses.iter_mut().zip(listeners) {
             let bound = listener::bind(*address).and_then(|socket| Ok((socket.local_addr()?, socket)));
             let (local, socket) = bound.map_err(|source| SpawnError::Bind { address: *address, source })?;
             *address = local.as_socket().unwrap_or(*address);
-            sockets.push((*address, socket));
+            sockets.push((ListenerSettings { address: *address, ..settings.clone() }, socket));
         }
         all.push(sockets);
     }

@@ -16,7 +16,7 @@ use sluicegate_control::{
     config::{Config, ModuleCache, PolicyLimits},
 };
 use sluicegate_policy::{Clock, Engine, Limits};
-use sluicegate_proxy::{WorkerOptions, Workers, spawn_workers};
+use sluicegate_proxy::{ListenerSettings, WorkerOptions, Workers, spawn_workers};
 use tokio::{net::TcpListener, sync::oneshot};
 
 /// A proxy that serves.
@@ -95,7 +95,7 @@ fn start_workers(config: &Config, clock: Clock, telemetry: &Telemetry) -> Result
         Some(count) => count,
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let addresses: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
+    let listeners: Vec<_> = config.listeners.iter().map(|listener| ListenerSettings::plain(listener.address)).collect();
     let telemetry = telemetry.clone();
     let options = WorkerOptions {
         clock,
@@ -107,7 +107,7 @@ fn start_workers(config: &Config, clock: Clock, telemetry: &Telemetry) -> Result
             Box::new(metrics::set_default_local_recorder(shard))
         }),
     };
-    Ok(spawn_workers(count as u32, &addresses, &options)?)
+    Ok(spawn_workers(count as u32, &listeners, &options)?)
 }
 
 fn serve_admin(

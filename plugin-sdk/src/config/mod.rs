@@ -20,7 +20,7 @@ pub(crate) fn parse<C: DeserializeOwned>(text: &str) -> Result<C, ConfigError> {
 
 /// Reads anything from JSON, as strictly. Everything comes by here, so that a plugin carries this code once.
 pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
-    let json: Json = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let json = Json::parse(text)?;
     T::deserialize(&json).map_err(|wrong: Wrong| match wrong.path.as_str() {
         "" => wrong.message,
         path => ConfigError::at(path, wrong.message).to_string(),
@@ -99,7 +99,7 @@ mod tests {
             "`mode.prefer-zone`: unknown key `zone`: the only one is `name`",
         );
         check_refused("[]", "expected struct Config, found an array");
-        check_refused("{} {}", "trailing characters at line 1 column 4");
+        check_refused("{} {}", "invalid JSON, byte 3: more than one value");
         let nothing = parse::<crate::NoConfig>(r#"{"a": 1}"#).unwrap_err().to_string();
         assert_eq!(nothing, "unknown key `a`: there is nothing to configure here");
     }

@@ -69,6 +69,8 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
     let default = ClusterSettings::default();
     let time = |key, default| table.or(key, default, |node| millis(node, 1..=MAX_LONG_MS));
     let settings = ClusterSettings {
+        protocol: default.protocol,
+        tls: None,
         connect_timeout: time("connect_timeout_ms", default.connect_timeout),
         response_timeout: time("response_timeout_ms", default.response_timeout),
         max_attempts: table.or("max_attempts", default.max_attempts, |node| node.integer(1..=MAX_ATTEMPTS)),

@@ -9,7 +9,9 @@ use std::{
 };
 
 use sluicegate_policy::{Clock, seat};
-use sluicegate_proxy::{ClusterSettings, ControlError, Route, RouteTable, SpawnError, WorkerOptions, spawn_workers};
+use sluicegate_proxy::{
+    ClusterSettings, ControlError, ListenerSettings, Route, RouteTable, SpawnError, WorkerOptions, spawn_workers,
+};
 
 use crate::support::{GET, Origin, Proxy, QUICK, Wire, check_failure};
 
@@ -136,7 +138,7 @@ async fn a_cluster_can_be_removed_under_a_request() {
 #[tokio::test]
 async fn nobody_can_connect_before_the_start() {
     let options = WorkerOptions { clock: Clock::start(), access_log: false, thread_start: Arc::new(|_| Box::new(())) };
-    let workers = spawn_workers(2, &["127.0.0.1:0".parse().unwrap()], &options).unwrap();
+    let workers = spawn_workers(2, &[ListenerSettings::plain("127.0.0.1:0".parse().unwrap())], &options).unwrap();
     let address = workers.addresses()[0];
     assert_ne!(address.port(), 0);
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
@@ -152,7 +154,7 @@ async fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let options = WorkerOptions { clock: Clock::start(), access_log: false, thread_start: Arc::new(|_| Box::new(())) };
-    let error = spawn_workers(1, &[address], &options).unwrap_err();
+    let error = spawn_workers(1, &[ListenerSettings::plain(address)], &options).unwrap_err();
     assert!(matches!(error, SpawnError::Bind { address: named, .. } if named == address));
     assert!(error.to_string().starts_with(&format!("can't bind {address}: ")), "{error}");
 }

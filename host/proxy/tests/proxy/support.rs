@@ -13,7 +13,9 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use sluicegate_core::{ClusterSnapshot, Endpoint, EndpointSpec, LiveArena, Signal};
 use sluicegate_policy::{Clock, SeatHandle, seat};
-use sluicegate_proxy::{ClusterSettings, Route, RouteTable, WorkerOptions, Workers, spawn_workers};
+use sluicegate_proxy::{
+    ClusterSettings, ListenerSettings, Route, RouteTable, UpstreamProtocol, WorkerOptions, Workers, spawn_workers,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -258,6 +260,8 @@ pub(crate) struct Proxy {
 }
 
 pub(crate) const QUICK: ClusterSettings = ClusterSettings {
+    protocol: UpstreamProtocol::Http1,
+    tls: None,
     connect_timeout: Duration::from_millis(500),
     response_timeout: Duration::from_millis(500),
     max_attempts: 3,
@@ -276,7 +280,8 @@ impl Proxy {
         let thread_start =
             Arc::new(|_| Box::new(metrics::set_default_local_recorder(counts)) as Box<dyn std::any::Any>);
         let options = WorkerOptions { clock, access_log: true, thread_start };
-        let workers = spawn_workers(count, &["127.0.0.1:0".parse().unwrap()], &options).unwrap();
+        let workers =
+            spawn_workers(count, &[ListenerSettings::plain("127.0.0.1:0".parse().unwrap())], &options).unwrap();
         let mut arena = LiveArena::default();
         let snapshot = Arc::new(ClusterSnapshot::empty("test").next(&specs(endpoints), &mut arena, clock.now()));
         let routes = vec![Route { host: None, path_prefix: Some("/".into()), cluster: "test".into() }];
@@ -286,7 +291,7 @@ impl Proxy {
         for handle in workers.handles() {
             let (seat, inbox) = seat(handle.worker(), 7, clock, reports.clone());
             seats.push(seat);
-            handle.add_cluster("test".into(), settings, Arc::clone(&snapshot), inbox).await.unwrap();
+            handle.add_cluster("test".into(), settings.clone(), Arc::clone(&snapshot), inbox).await.unwrap();
             handle.set_routes(Arc::clone(&routes)).await.unwrap();
         }
         workers.start().await.unwrap();

@@ -1,0 +1,69 @@
+//! From an endpoint's address to a stream that requests can go over.
+
+use std::{fmt, io, sync::Arc};
+
+use rustls::{ClientConfig, pki_types::ServerName};
+use sluicegate_core::Endpoint;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::{cluster::ClusterSettings, failure::Failure, io::Stream};
+
+/// What is spoken to a cluster's endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1: a connection for each request that is under way.
+    #[default]
+    Http1,
+    /// HTTP/2: requests share connections. With TLS the endpoints have to agree to it (ALPN); without, they have to
+    /// know it.
+    Http2,
+}
+
+/// How connections to a cluster's endpoints are secured.
+#[derive(Clone)]
+pub struct UpstreamTls {
+    /// Who is trusted, and this proxy's own certificate. Its `alpn_protocols` must fit the cluster's protocol.
+    pub config: Arc<ClientConfig>,
+    /// The name that the endpoints' certificates must have; their address when there is none.
+    pub server_name: Option<ServerName<'static>>,
+}
+
+impl PartialEq for UpstreamTls {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config) && self.server_name == other.server_name
+    }
+}
+
+impl Eq for UpstreamTls {}
+
+impl fmt::Debug for UpstreamTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamTls").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+/// A new connection, within the cluster's `connect_timeout`, handshake included.
+pub(crate) async fn connect(endpoint: &Endpoint, settings: &ClusterSettings) -> Result<Stream, Failure> {
+    let name = || Arc::clone(&endpoint.name);
+    let timeout = settings.connect_timeout;
+    match tokio::time::timeout(timeout, open(endpoint, settings)).await {
+        Err(_) => Err(Failure::ConnectTimeout { endpoint: name(), timeout }),
+        Ok(Err(source)) => Err(Failure::Connect { endpoint: name(), source }),
+        Ok(Ok(stream)) => Ok(stream),
+    }
+}
+
+async fn open(endpoint: &Endpoint, settings: &ClusterSettings) -> io::Result<Stream> {
+    let stream = TcpStream::connect(endpoint.spec.address).await?;
+    // Without it a small request could wait for the answer to an earlier one; it fails only on a dead socket.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = &settings.tls else { return Ok(Stream::Plain(stream)) };
+    let address = || ServerName::IpAddress(endpoint.spec.address.ip().into());
+    let name = tls.server_name.clone().unwrap_or_else(address);
+    let stream = TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await?;
+    if settings.protocol == UpstreamProtocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err(io::Error::other("it does not agree to HTTP/2"));
+    }
+    Ok(Stream::Tls(Box::new(stream.into())))
+}

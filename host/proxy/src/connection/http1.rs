@@ -1,0 +1,37 @@
+//! HTTP/1.1 from a client.
+
+use std::rc::Rc;
+
+use http::Request;
+use hyper::{
+    body::Incoming,
+    server::conn::http1::{Builder, Connection},
+    service::HttpService,
+};
+
+use super::{ClientConnection, Served, begin, finish};
+use crate::{body::ResponseBody, io::Io};
+
+/// Serves a client's requests, one after the other.
+pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result<()> {
+    let service = {
+        let client = Rc::clone(&client);
+        // Whatever need not wait is done before the future is made: hyper moves the future, and a small one is cheap.
+        hyper::service::service_fn(move |request: Request<Incoming>| {
+            finish(begin(&client, request, Rc::clone(&client.timer)))
+        })
+    };
+    // The worker's sweep watches for clients that are slow to send a head: cheaper than a timer per request.
+    let connection = Builder::new().header_read_timeout(None).serve_connection(io, service);
+    client.watch(connection).await
+}
+
+impl<S> Served for Connection<Io, S>
+where
+    S: HttpService<Incoming, ResBody = ResponseBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn wind_down(self: std::pin::Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}

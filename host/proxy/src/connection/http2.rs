@@ -1,0 +1,80 @@
+//! HTTP/2 from a client.
+
+use std::{future::Future, rc::Rc};
+
+use http::Request;
+use hyper::{
+    body::Incoming,
+    rt::{Executor, bounds::Http2ServerConnExec},
+    server::conn::http2::{Builder, Connection},
+    service::HttpService,
+};
+
+use super::{ClientConnection, Served, begin, finish};
+use crate::{body::ResponseBody, io::Io, timer::LazyTimer};
+
+/// Requests at a time on one connection. RFC 9113 (section 6.5.2) advises against less than 100.
+const MAX_STREAMS: u32 = 128;
+
+/// What a client may send of one body before any of it is taken. One round trip of 5 ms at 400 Mbit/s: more only
+/// piles up here when the endpoint is slower than the client.
+const STREAM_WINDOW: u32 = 256 << 10;
+
+/// The same for all bodies of a connection together: what a client can make this proxy hold.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// What is held of one response until the client takes it.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// A head, decompressed: as much as HTTP/1.1 gets.
+const MAX_HEAD: u32 = 64 << 10;
+
+/// Requests that a client has reset before anybody looked at them ("rapid reset", CVE-2023-44487).
+const MAX_RESET: usize = 20;
+
+/// Streams that this side had to reset for the client's mistakes, before the connection is given up.
+const MAX_MISTAKES: usize = 128;
+
+/// Runs what hyper wants run on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalExecutor;
+
+impl<F: Future + 'static> Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// Serves a client's requests, each a task of its own.
+pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result<()> {
+    let service = {
+        let client = Rc::clone(&client);
+        hyper::service::service_fn(move |request: Request<Incoming>| {
+            finish(begin(&client, request, Rc::new(LazyTimer::new(client.worker.clock))))
+        })
+    };
+    let mut builder = Builder::new(LocalExecutor);
+    builder
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEAD)
+        .max_pending_accept_reset_streams(MAX_RESET)
+        .max_local_error_reset_streams(MAX_MISTAKES);
+    client.watch(builder.serve_connection(io, service)).await
+}
+
+impl<S> Served for Connection<Io, S, LocalExecutor>
+where
+    S: HttpService<Incoming, ResBody = ResponseBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Future: 'static,
+    LocalExecutor: Http2ServerConnExec<S::Future, ResponseBody>,
+{
+    fn wind_down(self: std::pin::Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}

@@ -1,0 +1,235 @@
+//! A client's connection: what comes before its first request, hyper's server side, and what the worker keeps of it.
+
+mod http1;
+mod http2;
+
+use std::{
+    cell::{Cell, RefCell},
+    convert::Infallible,
+    fmt,
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    body::ResponseBody,
+    cluster::Cluster,
+    exchange::exchange,
+    failure::Failure,
+    io::{Io, Stream, Traffic},
+    listener::Listener,
+    record::Record,
+    request::{Inbound, admit},
+    respond::respond,
+    timer::LazyTimer,
+    worker::Worker,
+};
+
+pub(crate) use http2::LocalExecutor;
+
+/// How long a client may take until its first request can come: a TLS handshake is two round trips, and a second of
+/// arithmetic on a small device.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a client that speaks HTTP/2 without having asked begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A client's connection, as its requests and the worker see it.
+pub(crate) struct ClientConnection {
+    pub(crate) worker: Rc<Worker>,
+    /// The client's end.
+    pub(crate) address: SocketAddr,
+    /// This end.
+    pub(crate) local: SocketAddr,
+    /// The client's address, ready to be forwarded.
+    pub(crate) forwarded_for: HeaderValue,
+    /// How the client came here: `http` or `https`.
+    pub(crate) scheme: HeaderValue,
+    pub(crate) traffic: Rc<Traffic>,
+    /// For the deadline of the request that is under way, where there is one at a time.
+    timer: Rc<LazyTimer>,
+    /// How many requests are under way.
+    pub(crate) active: Cell<u32>,
+    /// If none is, since when the next one is waited for.
+    pub(crate) quiet_since: Cell<u64>,
+    ending: Cell<Ending>,
+    waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    None,
+    Graceful,
+    Now,
+}
+
+impl ClientConnection {
+    fn new(
+        worker: &Rc<Worker>,
+        (address, local): (SocketAddr, SocketAddr),
+        is_tls: bool,
+        traffic: Rc<Traffic>,
+    ) -> Self {
+        let text = Bytes::from(address.ip().to_canonical().to_string());
+        Self {
+            address,
+            local,
+            // An address has no characters that a header can't have.
+            forwarded_for: HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("unknown")),
+            scheme: HeaderValue::from_static(if is_tls { "https" } else { "http" }),
+            traffic,
+            timer: Rc::new(LazyTimer::new(worker.clock)),
+            active: Cell::new(0),
+            quiet_since: Cell::new(worker.clock.now()),
+            ending: Cell::new(Ending::None),
+            waker: RefCell::new(None),
+            worker: Rc::clone(worker),
+        }
+    }
+
+    /// Ends the connection when the request that is under way is done, or at once if there is none.
+    pub(crate) fn close(&self) {
+        self.end(Ending::Graceful);
+    }
+
+    /// Ends the connection whatever it is doing.
+    pub(crate) fn cut(&self) {
+        self.end(Ending::Now);
+    }
+
+    /// Runs a connection until it ends, or somebody wants it to.
+    async fn watch(&self, connection: impl Served) -> hyper::Result<()> {
+        let mut connection = pin!(connection);
+        let mut is_told = false;
+        poll_fn(|cx| {
+            match self.ending.get() {
+                Ending::None => {
+                    self.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone());
+                }
+                Ending::Graceful if !is_told => {
+                    is_told = true;
+                    connection.as_mut().wind_down();
+                }
+                Ending::Graceful => {}
+                Ending::Now => return Poll::Ready(Ok(())),
+            }
+            connection.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn end(&self, ending: Ending) {
+        self.ending.set(ending);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl fmt::Debug for ClientConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConnection").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// hyper's side of a connection, whatever the version.
+trait Served: Future<Output = hyper::Result<()>> {
+    /// Lets requests that are under way finish, and takes no more.
+    fn wind_down(self: Pin<&mut Self>);
+}
+
+/// Serves a client until one of both ends the connection.
+pub(crate) async fn run(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, address: SocketAddr) {
+    // Without it a response in two pieces could wait for the client's acknowledgement of the first.
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let (stream, is_http2) = if listener.is_plain() {
+        (Stream::Plain(stream), false)
+    } else {
+        // In a box, because it would make the future of every connection larger, for as long as that lives.
+        match timeout(HANDSHAKE_TIMEOUT, Box::pin(greet(&listener, stream, address))).await {
+            Ok(Some(greeted)) => greeted,
+            Ok(None) | Err(_) => return worker.metrics.handshakes_failed.increment(1),
+        }
+    };
+    let is_tls = matches!(stream, Stream::Tls(_));
+    let (io, traffic) = Io::new(stream);
+    let client = Rc::new(ClientConnection::new(&worker, (address, local), is_tls, traffic));
+    let _registration = worker.register(&client);
+    let result = if is_http2 { http2::serve(client, io).await } else { http1::serve(client, io).await };
+    if let Err(error) = result {
+        tracing::debug!(client = %address, %error, "a client's connection broke");
+    }
+}
+
+/// Finds out what the client speaks: the stream for it, and whether it is HTTP/2.
+async fn greet(listener: &Listener, stream: TcpStream, address: SocketAddr) -> Option<(Stream, bool)> {
+    let Some(tls) = listener.tls() else {
+        let is_http2 = listener.settings.http2 && starts_with_preface(&stream).await;
+        return Some((Stream::Plain(stream), is_http2));
+    };
+    match tls.accept(stream).await {
+        Ok(stream) => {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Some((Stream::Tls(Box::new(stream.into())), is_http2))
+        }
+        Err(error) => {
+            tracing::debug!(client = %address, %error, "a TLS handshake failed");
+            None
+        }
+    }
+}
+
+/// Looks at the first bytes without taking them.
+async fn starts_with_preface(stream: &TcpStream) -> bool {
+    let mut start = [0; PREFACE.len()];
+    loop {
+        let Ok(count @ 1..) = stream.peek(&mut start).await else { return false };
+        if start[..count] != PREFACE[..count] {
+            return false;
+        }
+        if count == PREFACE.len() {
+            return true;
+        }
+        // Part of it: peeking would not wait for the rest.
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+type Begun = Result<(Rc<Cluster>, Box<Inbound>, Record), (Failure, Record)>;
+
+/// The part of a request's walk that waits for nobody.
+fn begin(client: &Rc<ClientConnection>, request: Request<Incoming>, timer: Rc<LazyTimer>) -> Begun {
+    let mut record = Record::begin(Rc::clone(client), client.worker.clock.now(), &request, timer);
+    let inbound = match admit(request, client) {
+        Ok(inbound) => inbound,
+        Err(failure) => return Err((failure, record)),
+    };
+    match client.worker.route(inbound.host(), inbound.head.parts.uri.path()) {
+        Some(cluster) => {
+            record.cluster = Some(Rc::clone(&cluster));
+            Ok((cluster, inbound, record))
+        }
+        None => Err((Failure::NoRoute, record)),
+    }
+}
+
+/// The rest of it.
+async fn finish(begun: Begun) -> Result<Response<ResponseBody>, Infallible> {
+    Ok(match begun {
+        Ok((cluster, inbound, record)) => exchange(cluster, inbound, record).await,
+        Err((failure, record)) => respond(&failure, record),
+    })
+}
