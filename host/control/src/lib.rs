@@ -10,6 +10,7 @@ mod plane;
 mod policies;
 mod run;
 mod status;
+pub mod tls;
 pub mod watch;
 
 pub use plane::{Applied, ApplyError, Plane, PlaneOptions, try_out_all};

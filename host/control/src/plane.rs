@@ -1,10 +1,16 @@
 //! The plane: brings the workers from one configuration to the next.
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use sluicegate_core::{ClusterSnapshot, LiveArena};
 use sluicegate_policy::{Artifact, Clock, Engine, Plugin};
-use sluicegate_proxy::{ControlError, Route, RouteTable, WorkerHandle};
+use sluicegate_proxy::{ClusterSettings, ControlError, Route, RouteTable, UpstreamTls, WorkerHandle};
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -12,6 +18,7 @@ use crate::{
     config::{Cluster, ClusterChange, Config, PolicySource},
     policies,
     status::Board,
+    tls,
 };
 
 /// What a plane works with.
@@ -37,8 +44,8 @@ pub struct Plane {
 /// Why a configuration was not put to use. Nothing of it was.
 #[derive(Debug)]
 pub enum ApplyError {
-    /// These policies don't work.
-    Policies(Vec<String>),
+    /// These policies, or certificates, don't work.
+    Refused(Vec<String>),
     /// The workers are gone.
     Workers(ControlError),
 }
@@ -46,7 +53,7 @@ pub enum ApplyError {
 impl fmt::Display for ApplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Policies(errors) => f.write_str(&errors.join("\n")),
+            Self::Refused(errors) => f.write_str(&errors.join("\n")),
             Self::Workers(error) => write!(f, "{error}"),
         }
     }
@@ -104,18 +111,19 @@ impl Plane {
     /// anything changes.
     pub async fn apply(&mut self, new: Config) -> Result<Applied, ApplyError> {
         let changes = self.config.changed_clusters(&new);
+        let secured = Secured::load(&new)?;
         let plugins = self.try_out_policies(&changes, &new).await?;
         let needs_restart = self.config.needs_restart(&new);
         for (name, tried) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
             let cluster = &new.clusters[name];
-            let handle =
-                ClusterHandle::start(name, &cluster.endpoints, cluster.settings.clone(), self.means.clone()).await?;
+            let settings = secured.settings(name, cluster);
+            let handle = ClusterHandle::start(name, &cluster.endpoints, settings, self.means.clone()).await?;
             self.clusters.insert(Arc::clone(name), handle.clone());
             // It worked a moment ago. If it does not now, that is logged, and the fallback serves.
             let _ = handle.set_policy(tried.plugin.clone(), None).await;
         }
         for (name, change) in &changes {
-            self.change_cluster(name, *change, &new, plugins.get(name)).await?;
+            self.change_cluster(name, *change, (&new, &secured), plugins.get(name)).await?;
         }
         let routes = self.config.routes != new.routes;
         if routes {
@@ -125,6 +133,10 @@ impl Plane {
             if let Some(cluster) = self.clusters.remove(name) {
                 cluster.remove().await?;
             }
+        }
+        // Certificates are not among what needs a restart; nor do they make a connection that stands any worse.
+        if self.config.listeners != new.listeners && !needs_restart.iter().any(|key| key == "listener") {
+            self.set_listeners(&secured).await?;
         }
         self.board.show(&self.clusters);
         self.config = new;
@@ -146,13 +158,13 @@ impl Plane {
         &self,
         name: &Arc<str>,
         change: ClusterChange,
-        new: &Config,
+        (new, secured): (&Config, &Secured),
         tried: Option<&Tried>,
     ) -> Result<(), ControlError> {
         let ClusterChange::Changed { endpoints, settings, .. } = change else { return Ok(()) };
         let (Some(handle), Some(cluster)) = (self.clusters.get(name), new.clusters.get(name)) else { return Ok(()) };
         if settings {
-            handle.set_settings(cluster.settings.clone()).await?;
+            handle.set_settings(secured.settings(name, cluster)).await?;
         }
         if endpoints {
             handle.set_endpoints(cluster.endpoints.clone()).await?;
@@ -177,6 +189,44 @@ impl Plane {
         Ok(())
     }
 
+    async fn set_listeners(&self, secured: &Secured) -> Result<(), ControlError> {
+        for (index, tls) in secured.listeners.iter().enumerate() {
+            let Some(tls) = tls else { continue };
+            for worker in &self.means.workers {
+                worker.set_tls(index, Arc::clone(tls)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in that a file which certificates or keys are read from has other bytes now. What does not work is
+    /// logged, and what was there before goes on: a key may follow its certificate in a moment.
+    pub(crate) async fn tls_file_changed(&self, path: &PathBuf) {
+        let listeners = self.config.listeners.iter().any(|listener| listener.files().any(|file| file == path));
+        let secures = |cluster: &Cluster| cluster.tls.iter().any(|tls| tls.files().any(|file| file == path));
+        let clusters: Vec<_> = self.config.clusters.iter().filter(|(_, cluster)| secures(cluster)).collect();
+        if !listeners && clusters.is_empty() {
+            return;
+        }
+        let secured = match Secured::load(&self.config) {
+            Ok(secured) => secured,
+            Err(error) => {
+                tracing::error!(path = %path.display(), "certificates refused, the old ones go on: {error}");
+                return;
+            }
+        };
+        let mut changed = if listeners { self.set_listeners(&secured).await } else { Ok(()) };
+        for (name, cluster) in clusters {
+            if let Some(handle) = self.clusters.get(name) {
+                changed = changed.and(handle.set_settings(secured.settings(name, cluster)).await);
+            }
+        }
+        match changed {
+            Ok(()) => tracing::info!(path = %path.display(), "certificates in use"),
+            Err(error) => tracing::error!(path = %path.display(), %error, "certificates could not be put to use"),
+        }
+    }
+
     /// Takes in that a policy's file has other bytes now: every cluster that uses it swaps.
     pub(crate) async fn policy_file_changed(&self, path: &Path, bytes: &Arc<[u8]>, since: Instant) {
         for (name, cluster) in &self.config.clusters {
@@ -193,6 +243,7 @@ impl Plane {
 /// Tries out every policy of a configuration with its cluster's endpoints, and that is all: nothing is bound, nothing
 /// serves.
 pub async fn try_out_all(engine: &Arc<Engine>, clock: Clock, config: &Config) -> Result<(), ApplyError> {
+    Secured::load(config)?;
     try_out_clusters(engine, clock, config, config.clusters.keys()).await.map(drop)
 }
 
@@ -212,7 +263,42 @@ async fn try_out_clusters(
             Err(error) => errors.push(format!("cluster.{name}.policy: {error}")),
         }
     }
-    if errors.is_empty() { Ok(plugins) } else { Err(ApplyError::Policies(errors)) }
+    if errors.is_empty() { Ok(plugins) } else { Err(ApplyError::Refused(errors)) }
+}
+
+/// What connections are secured with, read from the files that a configuration names.
+struct Secured {
+    /// In the order of the configuration.
+    listeners: Vec<Option<Arc<rustls::ServerConfig>>>,
+    clusters: BTreeMap<Arc<str>, UpstreamTls>,
+}
+
+impl Secured {
+    fn load(config: &Config) -> Result<Self, ApplyError> {
+        let mut errors = Vec::new();
+        let mut refused = |key: String, error: String| errors.push(format!("{key}: {error}"));
+        let mut listeners = Vec::new();
+        for (index, listener) in config.listeners.iter().enumerate() {
+            match tls::for_listener(listener) {
+                Ok(tls) => listeners.push(tls),
+                Err(error) => refused(format!("listener[{index}].tls"), error),
+            }
+        }
+        let mut clusters = BTreeMap::new();
+        for (name, cluster) in &config.clusters {
+            match cluster.tls.as_ref().map(|tls| tls::for_cluster(tls, cluster.settings.protocol)) {
+                Some(Ok(tls)) => drop(clusters.insert(Arc::clone(name), tls)),
+                Some(Err(error)) => refused(format!("cluster.{name}.tls"), error),
+                None => {}
+            }
+        }
+        if errors.is_empty() { Ok(Self { listeners, clusters }) } else { Err(ApplyError::Refused(errors)) }
+    }
+
+    /// A cluster's settings, with its TLS.
+    fn settings(&self, name: &str, cluster: &Cluster) -> ClusterSettings {
+        ClusterSettings { tls: self.clusters.get(name).cloned(), ..cluster.settings.clone() }
+    }
 }
 
 /// A policy that passed. Its code is held on to, so that putting it to use compiles nothing again.

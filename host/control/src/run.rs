@@ -73,6 +73,7 @@ impl Follower {
                     self.config_changed(&path, &bytes).await;
                 } else {
                     self.plane.policy_file_changed(&path, &bytes, seen).await;
+                    self.plane.tls_file_changed(&path).await;
                     if let Some(config) = self.refused.take_if(|config| files(config).any(|file| *file == path)) {
                         self.apply(config).await;
                     }
@@ -126,10 +127,12 @@ impl Follower {
     }
 }
 
-/// The policies' files.
+/// The files that a configuration names.
 fn files(config: &Config) -> impl Iterator<Item = &PathBuf> {
-    config.clusters.values().filter_map(|cluster| match &cluster.policy.source {
+    let policies = config.clusters.values().filter_map(|cluster| match &cluster.policy.source {
         PolicySource::File(path) => Some(path),
         PolicySource::Builtin(_) => None,
-    })
+    });
+    let certificates = config.clusters.values().filter_map(|cluster| cluster.tls.as_ref()).flat_map(|tls| tls.files());
+    policies.chain(config.listeners.iter().flat_map(|listener| listener.files())).chain(certificates)
 }

@@ -14,6 +14,7 @@ use sluicegate_admin::Telemetry;
 use sluicegate_control::{
     Board, Plane, PlaneHandle, PlaneOptions,
     config::{Config, ModuleCache, PolicyLimits},
+    tls,
 };
 use sluicegate_policy::{Clock, Engine, Limits};
 use sluicegate_proxy::{ListenerSettings, WorkerOptions, Workers, spawn_workers};
@@ -95,7 +96,11 @@ fn start_workers(config: &Config, clock: Clock, telemetry: &Telemetry) -> Result
         Some(count) => count,
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let listeners: Vec<_> = config.listeners.iter().map(|listener| ListenerSettings::plain(listener.address)).collect();
+    let listeners = config.listeners.iter().enumerate().map(|(index, listener)| {
+        let tls = tls::for_listener(listener).map_err(|error| anyhow::anyhow!("listener[{index}].tls: {error}"))?;
+        Ok(ListenerSettings { address: listener.address, http2: listener.http2, tls })
+    });
+    let listeners = listeners.collect::<Result<Vec<_>>>()?;
     let telemetry = telemetry.clone();
     let options = WorkerOptions {
         clock,

@@ -9,12 +9,13 @@ use std::{
 
 use sluicegate_core::EndpointSpec;
 
-use sluicegate_proxy::ClusterSettings;
+use sluicegate_proxy::{ClusterSettings, UpstreamProtocol};
 
 use super::{
     Cluster, PolicySource, PolicySpec,
     errors::known_names,
     read::{MAX_LONG_MS, address, millis},
+    tls,
     tree::Node,
 };
 
@@ -64,12 +65,16 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
         "max_attempts",
         "max_idle_connections",
         "idle_timeout_ms",
+        "protocol",
+        "tls",
     ];
+    const PROTOCOLS: &[(&str, UpstreamProtocol)] =
+        &[("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
     let table = node.table(KEYS, TABLE)?;
     let default = ClusterSettings::default();
     let time = |key, default| table.or(key, default, |node| millis(node, 1..=MAX_LONG_MS));
     let settings = ClusterSettings {
-        protocol: default.protocol,
+        protocol: table.or("protocol", default.protocol, |node| node.choice(PROTOCOLS)),
         tls: None,
         connect_timeout: time("connect_timeout_ms", default.connect_timeout),
         response_timeout: time("response_timeout_ms", default.response_timeout),
@@ -79,10 +84,11 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
         }),
         idle_timeout: time("idle_timeout_ms", default.idle_timeout),
     };
+    let tls = table.or("tls", None, |node| tls::cluster(node, dir));
     let policy = table.or("policy", PolicySpec::default(), |node| policy(node, dir, builtins));
     let help = "list addresses, such as [\"127.0.0.1:9001\"]; the list may be empty";
     let endpoints = table.required("endpoints", help, endpoints)?;
-    Some(Cluster { policy, endpoints, settings })
+    Some(Cluster { policy, endpoints, settings, tls })
 }
 
 fn policy(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<PolicySpec> {

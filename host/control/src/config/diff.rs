@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Config;
+use super::{Config, Listener};
 
 /// How a cluster changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +22,19 @@ pub enum ClusterChange {
     },
 }
 
+/// Whether the same sockets do, with other certificates perhaps.
+fn same_sockets(old: &[Listener], new: &[Listener]) -> bool {
+    let socket = |listener: &Listener| (listener.address, listener.http2, listener.tls.is_some());
+    old.iter().map(socket).eq(new.iter().map(socket))
+}
+
 impl Config {
     /// The keys whose change from here to `new` takes effect only at a restart, because they are bound, started or
     /// allocated once. Routes, clusters and the drain timeout are not among them.
     pub fn needs_restart(&self, new: &Self) -> Vec<String> {
         let (log, policy) = (&self.log, &self.policy);
         let checks = [
-            ("listener", self.listeners != new.listeners),
+            ("listener", !same_sockets(&self.listeners, &new.listeners)),
             ("admin", self.admin != new.admin),
             ("runtime.workers", self.runtime.workers != new.runtime.workers),
             ("log.format", log.format != new.log.format),
@@ -52,7 +58,7 @@ impl Config {
                 Some(new) => ClusterChange::Changed {
                     endpoints: new.endpoints != old.endpoints,
                     policy: new.policy != old.policy,
-                    settings: new.settings != old.settings,
+                    settings: new.settings != old.settings || new.tls != old.tls,
                 },
             };
             changes.insert(Arc::clone(name), change);

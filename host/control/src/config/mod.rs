@@ -9,13 +9,14 @@ mod diff;
 mod errors;
 mod model;
 mod read;
+mod tls;
 mod tree;
 
 pub use diff::ClusterChange;
 pub use errors::{ConfigError, ConfigErrors};
 pub use model::{
-    Admin, Cluster, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, PolicySource, PolicySpec, Route,
-    Runtime,
+    Admin, CertificateFiles, ClientCertificates, Cluster, ClusterTls, Config, Listener, ListenerTls, Log, LogFormat,
+    ModuleCache, PolicyLimits, PolicySource, PolicySpec, Route, Runtime,
 };
 
 use std::{io::Read as _, path::Path};

@@ -29,6 +29,52 @@ pub struct Config {
 pub struct Listener {
     /// Where it listens. Port 0 leaves the choice to the system.
     pub address: SocketAddr,
+    /// Whether HTTP/2 is spoken: by default where there is TLS, which lets both sides agree on it. Without TLS, clients
+    /// have to know it beforehand, as some gRPC clients do.
+    pub http2: bool,
+    /// `[listener.tls]`: TLS 1.2 and 1.3; plain TCP when `None`.
+    pub tls: Option<ListenerTls>,
+}
+
+/// A listener's `tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// At least one. A client gets the first that is good for the host that it names, or else the very first.
+    pub certificates: Vec<CertificateFiles>,
+    /// The certificates of those who sign the clients'; clients are not asked for any when `None`.
+    pub client_ca: Option<PathBuf>,
+    /// What is asked of clients where there is a `client_ca`: [`ClientCertificates::Required`] by default.
+    pub client_certificates: ClientCertificates,
+}
+
+/// A certificate with its chain, and its private key: two PEM files, with relative paths already joined to the
+/// configuration's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate, and those that lead from it to one that the other side knows.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Whether clients have to show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// Nobody comes in without one.
+    Required,
+    /// Who has none comes in without an identity; a bad one is refused.
+    Optional,
+}
+
+/// A cluster's `tls`: `true` is a table with nothing in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterTls {
+    /// The certificates of those who sign the endpoints'; whom the system trusts when `None`.
+    pub ca: Option<PathBuf>,
+    /// The name that the endpoints' certificates must have, and that they are asked for; their IP address when `None`.
+    pub server_name: Option<String>,
+    /// The proxy's own, for endpoints that ask for one.
+    pub certificate: Option<CertificateFiles>,
 }
 
 /// A `[[route]]`. The order in the file does not matter: of the routes that match a request, one with a host comes
@@ -51,8 +97,10 @@ pub struct Cluster {
     pub policy: PolicySpec,
     /// Who can be picked; no two with the same address. May be empty: requests are then answered with 503.
     pub endpoints: Vec<EndpointSpec>,
-    /// How requests are sent.
+    /// How requests are sent. Its `tls` is not made yet: that takes reading files.
     pub settings: ClusterSettings,
+    /// How connections are secured: plain TCP by default.
+    pub tls: Option<ClusterTls>,
 }
 
 /// Which policy, and what it is told.

@@ -14,6 +14,7 @@ use toml::de::DeValue;
 use super::{
     Admin, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Route, Runtime, cluster,
     errors::known_names,
+    tls,
     tree::{Node, Sink, Table},
 };
 
@@ -36,7 +37,7 @@ const MAX_MEMORY_MIB: u32 = 4096;
 pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink: &Sink<'_>) -> Option<Config> {
     const KEYS: &[&str] = &["listener", "route", "cluster", "admin", "runtime", "log", "policy"];
     let root = Table::root(document, sink, KEYS)?;
-    let listeners = root.required("listener", "add a [[listener]] with an address", listeners);
+    let listeners = root.required("listener", "add a [[listener]] with an address", |node| listeners(node, dir));
     let names = root.get("cluster").map_or_else(Vec::new, |node| cluster::names(&node));
     let routes = root.required("route", "add a [[route]] with a cluster", |node| routes(node, &names));
     let clusters =
@@ -56,11 +57,11 @@ pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink
     })
 }
 
-fn listeners(node: &Node<'_>) -> Option<Vec<Listener>> {
+fn listeners(node: &Node<'_>, dir: &Path) -> Option<Vec<Listener>> {
     let nodes = sections(node, MAX_LISTENERS, "[[listener]]")?;
     let mut seen = HashMap::new();
     let listeners = nodes.iter().filter_map(|node| {
-        let table = node.table(&["address"], "a table with an address")?;
+        let table = node.table(&["address", "http2", "tls"], "a table with an address")?;
         let address = table.required("address", "give it an IP address and a port", |node| {
             let address = address(node)?;
             // Port 0 is a new port each time.
@@ -68,8 +69,10 @@ fn listeners(node: &Node<'_>) -> Option<Vec<Listener>> {
                 Some(first) => node.error(format_args!("is the same address as {first}")),
                 None => Some(address),
             }
-        })?;
-        Some(Listener { address })
+        });
+        let tls = table.get("tls").map_or(Some(None), |node| tls::listener(&node, dir).map(Some));
+        let http2 = table.or("http2", table.get("tls").is_some(), Node::boolean);
+        Some(Listener { address: address?, http2, tls: tls? })
     });
     Some(listeners.collect())
 }
