@@ -2,12 +2,15 @@
 
 #![allow(clippy::disallowed_methods, clippy::missing_panics_doc)] // Tests may look at the clock, and fail loudly.
 
+mod certificates;
 mod client;
 mod native;
 mod origin;
+pub mod peers;
 mod proxy;
 pub mod wasm;
 
+pub use certificates::Authority;
 pub use client::{Load, Tally, get};
 pub use native::NativeCluster;
 pub use origin::Origin;

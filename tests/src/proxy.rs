@@ -36,6 +36,8 @@ pub struct Proxy {
     pub dir: TempDir,
     /// Where clients connect to.
     pub address: SocketAddr,
+    /// The same, of all listeners.
+    pub addresses: Vec<SocketAddr>,
     /// Where `/metrics` and the like are.
     pub admin: SocketAddr,
     log: Arc<Mutex<Vec<Value>>>,
@@ -71,9 +73,11 @@ impl Proxy {
             }
         });
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut proxy = Self { child, dir, address: unknown, admin: unknown, log };
+        let mut proxy = Self { child, dir, address: unknown, addresses: Vec::new(), admin: unknown, log };
         let serving = proxy.wait_for("serving", |line| line["message"] == "serving");
-        proxy.address = serving["listeners"].as_str().unwrap().parse().unwrap();
+        let listeners = serving["listeners"].as_str().unwrap().split(", ");
+        proxy.addresses = listeners.map(|address| address.parse().unwrap()).collect();
+        proxy.address = proxy.addresses[0];
         proxy.admin = serving["admin"].as_str().unwrap().parse().unwrap();
         proxy
     }

@@ -11,6 +11,8 @@ use http::{
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// A client's verified certificate. Only this proxy may say that.
+pub(crate) const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -53,6 +55,7 @@ pub(crate) fn clean(headers: &mut HeaderMap) -> Hop {
                 "keep-alive" | "proxy-connection" => has_other = true,
                 "x-forwarded-proto" => hop.has_forwarded_proto = true,
                 "x-forwarded-host" => hop.has_forwarded_host = true,
+                "x-forwarded-client-cert" => has_other = true,
                 _ => {}
             },
         }
@@ -77,7 +80,8 @@ fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
     hop.takes_trailers = headers.get_all(TE).iter().any(|value| tokens(value).any(|token| is(token, "trailers")));
     hop.upgrade = headers.remove(UPGRADE);
     // The wait for "100 Continue" is this hop's: the client gets it when the body is first asked for.
-    for name in [TE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, KEEP_ALIVE, PROXY_CONNECTION] {
+    for name in [TE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, KEEP_ALIVE, PROXY_CONNECTION, CLIENT_CERTIFICATE]
+    {
         headers.remove(name);
     }
 }
@@ -128,6 +132,7 @@ mod tests {
         assert_eq!(check(&[("host", "a"), ("accept", "*/*")], &["accept", "host"]), Hop::default());
         check(&[("connection", "keep-alive"), ("keep-alive", "timeout=5"), ("x", "1")], &["x"]);
         check(&[("connection", "close, X-One"), ("connection", "x-two"), ("x-one", "1"), ("x-two", "2")], &[]);
+        check(&[("x-forwarded-client-cert", "Hash=0"), ("X-Forwarded-Client-Cert", "Hash=1")], &[]);
         check(&[("proxy-connection", "keep-alive"), ("proxy-authorization", "x"), ("trailer", "t")], &["trailer"]);
     }
 

@@ -17,6 +17,7 @@ mod exchange;
 mod failure;
 mod handle;
 mod headers;
+mod identity;
 mod io;
 mod listener;
 mod metrics;

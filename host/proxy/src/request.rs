@@ -14,7 +14,7 @@ use crate::{
     body::RequestBody,
     connection::ClientConnection,
     failure::Failure,
-    headers::{self, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Hop},
+    headers::{self, CLIENT_CERTIFICATE, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Hop},
 };
 
 /// A request that may be forwarded.
@@ -136,6 +136,9 @@ fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<(), Failure> {
 fn forward_client(hop: &Hop, headers: &mut HeaderMap, client: &ClientConnection) {
     // A line of its own continues the list that is there (RFC 9110, section 5.3).
     headers.append(FORWARDED_FOR, client.forwarded_for.clone());
+    if let Some(identity) = &client.identity {
+        headers.insert(CLIENT_CERTIFICATE, identity.clone());
+    }
     if !hop.has_forwarded_proto {
         headers.append(FORWARDED_PROTO, client.scheme.clone());
     }

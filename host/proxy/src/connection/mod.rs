@@ -28,6 +28,7 @@ use crate::{
     cluster::Cluster,
     exchange::exchange,
     failure::Failure,
+    identity,
     io::{Io, Stream, Traffic},
     listener::Listener,
     record::Record,
@@ -57,6 +58,8 @@ pub(crate) struct ClientConnection {
     pub(crate) forwarded_for: HeaderValue,
     /// How the client came here: `http` or `https`.
     pub(crate) scheme: HeaderValue,
+    /// Who the client is, by its certificate.
+    pub(crate) identity: Option<HeaderValue>,
     pub(crate) traffic: Rc<Traffic>,
     /// For the deadline of the request that is under way, where there is one at a time.
     timer: Rc<LazyTimer>,
@@ -79,7 +82,7 @@ impl ClientConnection {
     fn new(
         worker: &Rc<Worker>,
         (address, local): (SocketAddr, SocketAddr),
-        is_tls: bool,
+        greeting: &Greeting,
         traffic: Rc<Traffic>,
     ) -> Self {
         let text = Bytes::from(address.ip().to_canonical().to_string());
@@ -88,7 +91,8 @@ impl ClientConnection {
             local,
             // An address has no characters that a header can't have.
             forwarded_for: HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("unknown")),
-            scheme: HeaderValue::from_static(if is_tls { "https" } else { "http" }),
+            scheme: HeaderValue::from_static(if greeting.is_tls { "https" } else { "http" }),
+            identity: greeting.identity.clone(),
             traffic,
             timer: Rc::new(LazyTimer::new(worker.clock)),
             active: Cell::new(0),
@@ -155,8 +159,8 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpS
     // Without it a response in two pieces could wait for the client's acknowledgement of the first.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
-    let (stream, is_http2) = if listener.is_plain() {
-        (Stream::Plain(stream), false)
+    let (stream, greeting) = if listener.is_plain() {
+        (Stream::Plain(stream), Greeting::default())
     } else {
         // In a box, because it would make the future of every connection larger, for as long as that lives.
         match timeout(HANDSHAKE_TIMEOUT, Box::pin(greet(&listener, stream, address))).await {
@@ -164,26 +168,35 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpS
             Ok(None) | Err(_) => return worker.metrics.handshakes_failed.increment(1),
         }
     };
-    let is_tls = matches!(stream, Stream::Tls(_));
     let (io, traffic) = Io::new(stream);
-    let client = Rc::new(ClientConnection::new(&worker, (address, local), is_tls, traffic));
+    let client = Rc::new(ClientConnection::new(&worker, (address, local), &greeting, traffic));
     let _registration = worker.register(&client);
-    let result = if is_http2 { http2::serve(client, io).await } else { http1::serve(client, io).await };
+    let result = if greeting.is_http2 { http2::serve(client, io).await } else { http1::serve(client, io).await };
     if let Err(error) = result {
         tracing::debug!(client = %address, %error, "a client's connection broke");
     }
 }
 
-/// Finds out what the client speaks: the stream for it, and whether it is HTTP/2.
-async fn greet(listener: &Listener, stream: TcpStream, address: SocketAddr) -> Option<(Stream, bool)> {
+/// What is known of a client before its first request.
+#[derive(Default)]
+struct Greeting {
+    is_tls: bool,
+    is_http2: bool,
+    identity: Option<HeaderValue>,
+}
+
+/// Finds out what the client speaks, and who it is.
+async fn greet(listener: &Listener, stream: TcpStream, address: SocketAddr) -> Option<(Stream, Greeting)> {
     let Some(tls) = listener.tls() else {
-        let is_http2 = listener.settings.http2 && starts_with_preface(&stream).await;
-        return Some((Stream::Plain(stream), is_http2));
+        let is_http2 = starts_with_preface(&stream).await;
+        return Some((Stream::Plain(stream), Greeting { is_http2, ..Greeting::default() }));
     };
     match tls.accept(stream).await {
         Ok(stream) => {
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Some((Stream::Tls(Box::new(stream.into())), is_http2))
+            let session = stream.get_ref().1;
+            let is_http2 = session.alpn_protocol() == Some(b"h2");
+            let identity = session.peer_certificates().and_then(|chain| identity::of(chain.first()?));
+            Some((Stream::Tls(Box::new(stream.into())), Greeting { is_tls: true, is_http2, identity }))
         }
         Err(error) => {
             tracing::debug!(client = %address, %error, "a TLS handshake failed");

@@ -1,0 +1,169 @@
+//! HTTP/1.1 and HTTP/2 on either side, plain and over TLS, with clients and origins that we did not write.
+
+use std::{fs, net::SocketAddr, path::Path};
+
+use sluicegate_tests::{
+    Authority, Proxy,
+    peers::{self, Nginx},
+};
+
+/// What NGINX answers: everything that the proxy told it.
+const ECHO: &str = r#"location / { return 200 "$server_protocol|$http_x_forwarded_proto|$http_host|$request_uri|$http_cookie|$http_x_forwarded_client_cert|$request_method|"; }"#;
+
+/// A configuration that sends everything to one origin.
+fn config(origin: SocketAddr, cluster: &str, listener: &str) -> String {
+    format!("[[route]]\ncluster = \"api\"\n[cluster.api]\nendpoints = [\"{origin}\"]\n{cluster}\n{listener}\n")
+}
+
+const TLS: &str = r#"
+[listener.tls]
+certificates = [{ certificate = "one.pem", key = "one.key" }, { certificate = "two.pem", key = "two.key" }]
+"#;
+
+fn issue(dir: &Path) -> Authority {
+    let authority = Authority::new(dir);
+    authority.issue(dir, "one", &["one.test", "127.0.0.1"]);
+    authority.issue(dir, "two", &["*.two.test"]);
+    authority.issue(dir, "client", &["client.test"]);
+    authority
+}
+
+/// A GET with curl, with its own idea of where `host` is.
+fn curl(proxy: &Proxy, host: &str, more: &[&str]) -> String {
+    let port = proxy.address.port();
+    let (resolve, url) = (format!("{host}:{port}:127.0.0.1"), format!("https://{host}:{port}/a?b=c"));
+    let ca = proxy.path("ca.pem");
+    let always = ["-sS", "--max-time", "20", "--resolve", &resolve, "--cacert", ca.to_str().unwrap(), &url];
+    peers::text("curl", &[&always, more].concat())
+}
+
+#[test]
+fn every_combination_of_versions_carries_the_same() {
+    if !["nginx", "curl"].into_iter().all(peers::has) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    issue(dir.path());
+    let tls = "ssl_certificate one.pem; ssl_certificate_key one.key;";
+    let tls = tls.replace("one.", &format!("{}/one.", dir.path().display()));
+    let plain = Nginx::start(dir.path(), "", ECHO);
+    let plain_http2 = Nginx::start(dir.path(), "http2", ECHO);
+    let secure = Nginx::start(dir.path(), "ssl http2", &format!("{tls}\n{ECHO}"));
+    let ca = format!("{}/ca.pem", dir.path().display());
+    let trust = format!("tls = {{ ca = \"{ca}\" }}");
+    for (origin, cluster, version) in [
+        (&plain, String::new(), "HTTP/1.1"),
+        (&plain_http2, "protocol = \"http2\"".into(), "HTTP/2.0"),
+        (&secure, trust.clone(), "HTTP/1.1"),
+        (&secure, format!("protocol = \"http2\"\n{trust}"), "HTTP/2.0"),
+    ] {
+        let proxy = Proxy::start(&config(origin.address, &cluster, TLS), |dir| drop(issue(dir)));
+        let host = format!("one.test:{}", proxy.address.port());
+        for client in ["--http1.1", "--http2"] {
+            let answer = curl(&proxy, "one.test", &[client, "-H", "cookie: a=1", "-H", "x-forwarded-client-cert: me"]);
+            assert_eq!(answer, format!("{version}|https|{host}|/a?b=c|a=1||GET|"), "{client} {cluster}");
+            let code = curl(&proxy, "one.test", &[client, "-w", "%{http_version} %{http_code}", "-o", "/dev/null"]);
+            assert_eq!(code, if client == "--http2" { "2 200" } else { "1.1 200" });
+            // A body there, of a size that takes several frames and writes.
+            let body = proxy.path("body");
+            fs::write(&body, vec![b'x'; 300_000]).unwrap();
+            let data = format!("@{}", body.display());
+            let answer = curl(&proxy, "one.test", &[client, "--data-binary", &data]);
+            assert!(answer.ends_with("|POST|"), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn certificates_are_chosen_by_name_and_followed() {
+    if !["nginx", "curl", "openssl"].into_iter().all(peers::has) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Nginx::start(dir.path(), "", ECHO);
+    let mut authority = None;
+    let proxy = Proxy::start(&config(origin.address, "", TLS), |dir| authority = Some(issue(dir)));
+    assert!(curl(&proxy, "one.test", &[]).starts_with("HTTP/1.1|https|"));
+    assert!(curl(&proxy, "any.two.test", &[]).starts_with("HTTP/1.1|https|"));
+    let (connect, log) = (proxy.address.to_string(), proxy.log().len());
+    let subject = |arguments: &[&str]| {
+        let always = ["s_client", "-connect", &connect];
+        let text = peers::run("openssl", &[&always, arguments].concat());
+        String::from_utf8_lossy(&text.stdout).lines().find(|line| line.starts_with("subject=")).unwrap_or("").to_owned()
+    };
+    assert_eq!(subject(&["-noservername"]), "subject=CN = one");
+    assert_eq!(subject(&["-servername", "b.two.test"]), "subject=CN = two");
+    assert_eq!(subject(&["-servername", "b.two.test", "-tls1_2"]), "subject=CN = two");
+    assert_eq!(subject(&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]), "", "no version before 1.2");
+    // A key that does not fit is refused, and the old certificate goes on.
+    fs::copy(proxy.path("two.key"), proxy.path("one.key")).unwrap();
+    proxy.wait_after(log, "the refusal", |line| {
+        line["message"].as_str().is_some_and(|text| text.contains("certificates refused") && text.contains("one.key"))
+    });
+    assert_eq!(subject(&["-noservername"]), "subject=CN = one");
+    let log = proxy.log().len();
+    authority.unwrap().issue(proxy.dir.path(), "one", &["new.test"]);
+    proxy.wait_after(log, "the new certificate", |line| line["message"] == "certificates in use");
+    sluicegate_tests::eventually("the new certificate", || {
+        let port = proxy.address.port();
+        let (resolve, url) = (format!("new.test:{port}:127.0.0.1"), format!("https://new.test:{port}/"));
+        let ca = proxy.path("ca.pem");
+        let output = peers::run("curl", &["-sS", "--resolve", &resolve, "--cacert", ca.to_str().unwrap(), &url]);
+        output.status.success().then_some(())
+    });
+}
+
+#[test]
+fn a_clients_certificate_is_its_identity() {
+    if !["nginx", "curl"].into_iter().all(peers::has) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Nginx::start(dir.path(), "", ECHO);
+    let proxy = Proxy::start(&config(origin.address, "", &format!("{TLS}client_ca = \"ca.pem\"\n")), |dir| {
+        issue(dir);
+        // Signed by somebody else.
+        let other = dir.join("other");
+        fs::create_dir(&other).unwrap();
+        Authority::new(&other).issue(&other, "client", &["client.test"]);
+    });
+    let certified = |folder: &str| {
+        let (certificate, key) = (format!("{folder}/client.pem"), format!("{folder}/client.key"));
+        let port = proxy.address.port();
+        let (resolve, url) = (format!("one.test:{port}:127.0.0.1"), format!("https://one.test:{port}/"));
+        let ca = proxy.path("ca.pem");
+        let always = ["-sS", "--resolve", &resolve, "--cacert", ca.to_str().unwrap(), &url];
+        peers::run("curl", &[&always[..], &["--cert", &certificate, "--key", &key]].concat())
+    };
+    let dir = proxy.dir.path().display().to_string();
+    let answer = String::from_utf8(certified(&dir).stdout).unwrap();
+    let identity = answer.split('|').nth(5).unwrap_or_default();
+    assert!(identity.starts_with("Hash="), "{answer}");
+    assert!(identity.ends_with(";Subject=\"CN=client\";DNS=\"client.test\""), "{answer}");
+    assert!(!certified(&format!("{dir}/other")).status.success(), "not ours");
+    let port = proxy.address.port().to_string();
+    assert!(!peers::run("curl", &["-skS", &format!("https://127.0.0.1:{port}/")]).status.success(), "none at all");
+}
+
+#[test]
+fn http2_without_tls_has_to_be_known() {
+    if !["nginx", "nghttp", "curl"].into_iter().all(peers::has) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Nginx::start(dir.path(), "", ECHO);
+    let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n";
+    let proxy = Proxy::start(&config(origin.address, "", more), |_| {});
+    let (plain, http2) = (proxy.addresses[0], proxy.addresses[1]);
+    let get = |address: SocketAddr, arguments: &[&str]| {
+        peers::run("curl", &[&["-sS", "--max-time", "10", &format!("http://{address}/")], arguments].concat())
+    };
+    let answer = |address, arguments: &[&str]| String::from_utf8(get(address, arguments).stdout).unwrap();
+    assert!(answer(http2, &["--http2-prior-knowledge"]).starts_with("HTTP/1.1|http|"));
+    assert!(answer(http2, &[]).starts_with("HTTP/1.1|http|"), "HTTP/1.1 goes on beside it");
+    assert!(!get(plain, &["--http2-prior-knowledge"]).status.success());
+    // A hundred requests at a time on one connection, and cookies in pieces.
+    let url = format!("http://{http2}/a");
+    let text = peers::text("nghttp", &["-m", "100", "-H", "cookie: a=1", "-H", "cookie: b=2", &url]);
+    assert_eq!(text.matches("|/a|a=1; b=2||GET|").count(), 100, "{text}");
+}

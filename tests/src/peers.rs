@@ -1,0 +1,70 @@
+//! Programs that we did not write.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use crate::eventually;
+
+/// Whether a program is there. A test that needs one that is not is skipped, and says so; where
+/// `SLUICEGATE_PEERS=required`, as in CI, it fails.
+pub fn has(program: &str) -> bool {
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) {
+        return true;
+    }
+    assert!(std::env::var_os("SLUICEGATE_PEERS").is_none(), "{program} is not installed");
+    eprintln!("skipped: {program} is not installed");
+    false
+}
+
+/// Runs a program to its end.
+pub fn run(program: &str, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs a program that has to succeed: what it prints.
+pub fn text(program: &str, arguments: &[&str]) -> String {
+    let output = run(program, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A running NGINX.
+pub struct Nginx {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Nginx {
+    /// Starts one with a single server. `listen` are the words after the address in its directive, `server` the rest
+    /// of the block. Its files are in `dir`, and paths in `server` are relative to that.
+    pub fn start(dir: &Path, listen: &str, server: &str) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let file = dir.join(format!("nginx-{}.conf", address.port()));
+        let text = format!(
+            "daemon off; master_process off; pid {0}/nginx-{1}.pid; error_log {0}/nginx-{1}.log;\n\
+             events {{ }}\nhttp {{ access_log off; client_body_temp_path {0}; proxy_temp_path {0}; \
+             fastcgi_temp_path {0}; uwsgi_temp_path {0}; scgi_temp_path {0};\n\
+             server {{ listen {address} {listen};\n{server} }} }}",
+            dir.display(),
+            address.port()
+        );
+        fs::write(&file, text).unwrap();
+        let child = Command::new("nginx").arg("-p").arg(dir).arg("-c").arg(&file).spawn().unwrap();
+        eventually("nginx listens", || TcpStream::connect(address).ok());
+        Self { child, address }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
