@@ -3,6 +3,7 @@
 //! Nothing in here reads a clock, draws a random number, opens a socket or knows WebAssembly: time and seeds are
 //! passed in. That keeps it testable without any of them, and lets every other crate depend on it.
 
+mod backoff;
 mod endpoint;
 mod histogram;
 mod outcome;
@@ -10,6 +11,7 @@ mod rng;
 mod signals;
 mod snapshot;
 
+pub use backoff::Backoff;
 pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use outcome::{AttemptResult, Outcome};
