@@ -5,6 +5,7 @@
 
 mod backoff;
 mod endpoint;
+mod health;
 mod histogram;
 mod outcome;
 mod rng;
@@ -13,6 +14,7 @@ mod snapshot;
 
 pub use backoff::Backoff;
 pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
+pub use health::{Health, HealthSpec, Probe, Transition};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use outcome::{AttemptResult, Outcome};
 pub use rng::Rng;
