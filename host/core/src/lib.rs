@@ -10,6 +10,7 @@ mod histogram;
 mod outcome;
 mod rng;
 mod signals;
+mod slow_start;
 mod snapshot;
 
 pub use backoff::Backoff;
@@ -19,4 +20,5 @@ pub use histogram::{Histogram, HistogramSnapshot};
 pub use outcome::{AttemptResult, Outcome};
 pub use rng::Rng;
 pub use signals::{BLOCK, HasLive, InFlight, Live, LiveArena, OpenConnection, Signal};
+pub use slow_start::SlowStart;
 pub use snapshot::ClusterSnapshot;
