@@ -4,6 +4,7 @@
 //! passed in. That keeps it testable without any of them, and lets every other crate depend on it.
 
 mod backoff;
+mod circuit;
 mod endpoint;
 mod health;
 mod histogram;
@@ -15,6 +16,7 @@ mod slow_start;
 mod snapshot;
 
 pub use backoff::Backoff;
+pub use circuit::{Circuit, CircuitLimits, CircuitOpen, CircuitPermit, HasCircuit, Resource};
 pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
 pub use health::{Health, HealthSpec, Probe, Transition};
 pub use histogram::{Histogram, HistogramSnapshot};
