@@ -3,6 +3,7 @@
 //! Nothing in here reads a clock, draws a random number, opens a socket or knows WebAssembly: time and seeds are
 //! passed in. That keeps it testable without any of them, and lets every other crate depend on it.
 
+mod availability;
 mod backoff;
 mod circuit;
 mod endpoint;
@@ -16,6 +17,7 @@ mod signals;
 mod slow_start;
 mod snapshot;
 
+pub use availability::{Availability, AvailabilitySpec, EndpointState, Level};
 pub use backoff::Backoff;
 pub use circuit::{Circuit, CircuitLimits, CircuitOpen, CircuitPermit, HasCircuit, Resource};
 pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
