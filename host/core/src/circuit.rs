@@ -166,7 +166,7 @@ impl<C: HasCircuit> Drop for CircuitPermit<C> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, thread};
+    use std::{hint, sync::Arc, thread};
 
     use proptest::prelude::*;
 
@@ -208,19 +208,19 @@ mod tests {
     #[test]
     fn workers_together_never_exceed_the_limit() {
         let circuit = Circuit::default();
+        // One place, kept for a moment: the workers are at the limit all the time, and whoever is too many is seen.
         let worker = || {
             let mut granted = 0;
-            for round in 0..20_000 {
-                let permits = [(); 3].map(|()| CircuitPermit::try_acquire(&circuit, Resource::Requests, &limits(5)));
-                assert!(circuit.count(Resource::Requests) <= 5, "round {round}");
-                granted += permits.iter().flatten().count();
+            for round in 0..400_000 {
+                let permit = CircuitPermit::try_acquire(&circuit, Resource::Requests, &limits(1));
+                (0..20).for_each(|_| hint::spin_loop());
+                assert!(circuit.count(Resource::Requests) <= 1, "round {round}");
+                granted += u32::from(permit.is_ok());
             }
             granted
         };
-        let granted: usize = thread::scope(|scope| {
-            [(); 4].map(|()| scope.spawn(worker)).map(|worker| worker.join().unwrap()).iter().sum()
-        });
-        assert!(granted >= 20_000, "{granted}");
+        let granted = thread::scope(|scope| [(); 4].map(|()| scope.spawn(worker)).map(|worker| worker.join().unwrap()));
+        assert!(granted.iter().sum::<u32>() > 0);
         assert_eq!(circuit.count(Resource::Requests), 0);
     }
 

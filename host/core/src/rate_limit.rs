@@ -99,6 +99,13 @@ mod tests {
     }
 
     #[test]
+    fn a_period_is_rounded_up() {
+        let limit = RateLimit::new(7e8, 1).unwrap();
+        let limiter = RateLimiter::default();
+        assert_eq!([0, 1, 2].map(|now| limiter.try_pass(&limit, now)), [Ok(()), Err(1), Ok(())]);
+    }
+
+    #[test]
     fn limits_that_let_nothing_pass_are_no_limits() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(RateLimit::new(rate, 1), None);
@@ -119,13 +126,14 @@ mod tests {
 
     #[test]
     fn workers_share_one_burst() {
-        let limit = RateLimit::new(0.001, 1000).unwrap();
+        // So many that the workers do get into each other's way.
+        let limit = RateLimit::new(0.001, 2_000_000).unwrap();
         let limiter = RateLimiter::default();
-        let worker = || (0..1000).filter(|_| limiter.try_pass(&limit, 5).is_ok()).count();
+        let worker = || (0..1_000_000).filter(|_| limiter.try_pass(&limit, 5).is_ok()).count();
         let passed: usize = thread::scope(|scope| {
             [0; 4].map(|_| scope.spawn(worker)).map(|thread| thread.join().unwrap()).iter().sum()
         });
-        assert_eq!(passed, 1000);
+        assert_eq!(passed, 2_000_000);
     }
 
     proptest! {

@@ -84,10 +84,10 @@ fn ejections_grow_longer_up_to_a_limit() {
 
 #[test]
 fn whole_intervals_without_ejection_are_rewarded() {
-    let check = |intervals: u64, expected_seconds: u64| {
+    let check = |ejections: u64, intervals: u64, expected_seconds: u64| {
         let mut detector = detector(10, OutlierSpec::default());
         let mut now = 0;
-        for _ in 0..3 {
+        for _ in 0..ejections {
             now = fail(&mut detector, 1, now).unwrap().until;
             detector.sweep(now);
         }
@@ -96,13 +96,16 @@ fn whole_intervals_without_ejection_are_rewarded() {
             detector.sweep(now);
         }
         let ejection = fail(&mut detector, 1, now).unwrap();
-        assert_eq!((ejection.until - now) / SECOND, expected_seconds, "{intervals} intervals");
+        assert_eq!((ejection.until - now) / SECOND, expected_seconds, "{ejections} ejections, {intervals} intervals");
     };
-    check(0, 120);
-    check(1, 90);
-    check(2, 60);
-    check(3, 30);
-    check(9, 30);
+    check(3, 0, 120);
+    check(3, 1, 90);
+    check(3, 2, 60);
+    check(3, 3, 30);
+    check(3, 9, 30);
+    // Beyond the longest ejection there is nothing left to count.
+    check(50, 1, 300);
+    check(50, 10, 30);
 }
 
 #[test]
