@@ -25,6 +25,11 @@ impl Rng {
     pub fn below(&mut self, bound: u32) -> u32 {
         ((u64::from(self.next_u64() as u32) * u64::from(bound)) >> 32) as u32
     }
+
+    /// [`below`](Self::below) for nanoseconds, which do not fit in 32 bits: a number below `bound`; 0 when that is 0.
+    pub fn below_u64(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
 }
 
 #[cfg(test)]
@@ -44,6 +49,9 @@ mod tests {
         let mut rng = Rng::new(1);
         for bound in 1..100 {
             assert!((0..100).all(|_| rng.below(bound) < bound));
+            assert!((0..100).all(|_| rng.below_u64(u64::from(bound) << 40) < u64::from(bound) << 40));
         }
+        assert!((0..100).any(|_| rng.below_u64(u64::MAX) > u64::MAX / 2));
+        assert_eq!(rng.below_u64(0), 0);
     }
 }
