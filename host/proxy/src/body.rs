@@ -2,12 +2,15 @@
 
 use std::{
     cell::Cell,
+    future::poll_fn,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use sluicegate_core::Outcome;
@@ -23,15 +26,47 @@ pub(crate) struct Upload {
     pub(crate) broke: Cell<bool>,
 }
 
+/// For how long the rest of a body is taken from a client after nobody wants it any more. An endpoint may answer
+/// before it has all of a body; a client that still sends would see its connection reset, and perhaps never the
+/// answer (RFC 9112, section 9.6). As NGINX's `lingering_time`.
+const LINGER: Duration = Duration::from_secs(30);
+
 /// A body from a client.
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     Empty,
-    Streaming { incoming: Incoming, upload: Rc<Upload> },
+    Streaming { incoming: Lingering, upload: Rc<Upload> },
+}
+
+/// A client's body, which is read to its end even when it is dropped before that.
+#[derive(Debug)]
+pub(crate) struct Lingering {
+    incoming: Option<Incoming>,
+    /// HTTP/2 can tell a client to stop, and needs no reading on.
+    is_needed: bool,
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take().filter(|incoming| self.is_needed && !incoming.is_end_stream()) else {
+            return;
+        };
+        // Not when the worker itself is going.
+        if std::thread::panicking() || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        tokio::task::spawn_local(tokio::time::timeout(LINGER, async move {
+            let mut incoming = incoming;
+            // To its end, or to where it breaks off.
+            while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {}
+        }));
+    }
 }
 
 impl RequestBody {
-    pub(crate) fn streaming(incoming: Incoming) -> Self {
+    /// A body that comes as the request's version has it.
+    pub(crate) fn streaming(incoming: Incoming, version: Version) -> Self {
+        let incoming = Lingering { incoming: Some(incoming), is_needed: version != Version::HTTP_2 };
         Self::Streaming { incoming, upload: Rc::default() }
     }
 
@@ -48,12 +83,16 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self::Streaming { incoming, upload } = &mut *self else { return Poll::Ready(None) };
+        let Self::Streaming { incoming: lingering, upload } = &mut *self else { return Poll::Ready(None) };
+        let Some(incoming) = &mut lingering.incoming else { return Poll::Ready(None) };
         let frame = Pin::new(incoming).poll_frame(cx);
         match &frame {
             Poll::Ready(Some(Ok(_))) => upload.frames.set(upload.frames.get() + 1),
             Poll::Ready(Some(Err(_))) => upload.broke.set(true),
             Poll::Ready(None) | Poll::Pending => {}
+        }
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            lingering.incoming = None;
         }
         frame
     }
@@ -61,14 +100,16 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming { incoming, .. } => incoming.is_end_stream(),
+            Self::Streaming { incoming, .. } => incoming.incoming.as_ref().is_none_or(Incoming::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming { incoming, .. } => incoming.size_hint(),
+            Self::Streaming { incoming, .. } => {
+                incoming.incoming.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
+            }
         }
     }
 }

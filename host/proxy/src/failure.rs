@@ -4,6 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use sluicegate_core::Outcome;
+use sluicegate_wire::framing::Violation;
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ impl Origin {
 pub(crate) enum Failure {
     #[error("the request is malformed: {0}")]
     BadRequest(&'static str),
+    #[error("the request is malformed: {0}")]
+    Malformed(Violation),
     #[error("{0} is not supported")]
     NotSupported(&'static str),
     #[error("no route for this host and path")]
@@ -66,8 +69,9 @@ impl Failure {
     /// Where it is in [`LABELS`].
     pub(crate) fn index(&self) -> usize {
         match self {
-            Self::BadRequest(_) => 0,
             Self::NotSupported(_) => 1,
+            Self::Malformed(violation) if violation.status() == 501 => 1,
+            Self::BadRequest(_) | Self::Malformed(_) => 0,
             Self::NoRoute => 2,
             Self::NoEndpoint { .. } => 3,
             Self::Connect { .. } => 4,
@@ -87,6 +91,7 @@ impl Failure {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::ClientBody => StatusCode::BAD_REQUEST,
+            Self::Malformed(violation) => StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST),
             Self::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoEndpoint { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -97,7 +102,7 @@ impl Failure {
 
     pub(crate) fn origin(&self) -> Origin {
         match self {
-            Self::BadRequest(_) | Self::NotSupported(_) | Self::ClientBody => Origin::Client,
+            Self::BadRequest(_) | Self::Malformed(_) | Self::NotSupported(_) | Self::ClientBody => Origin::Client,
             Self::NoRoute | Self::NoEndpoint { .. } => Origin::Proxy,
             _ => Origin::Upstream,
         }

@@ -15,6 +15,8 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
+use crate::connection::Refused;
+
 /// Up to this many bytes are copied together and sent with one plain `write`: for a head and a small body that
 /// costs the kernel a tenth less than `writev`. More than that is not worth copying.
 const FLATTEN: usize = 8 * 1024;
@@ -32,6 +34,8 @@ pub(crate) struct Traffic {
     pub(crate) sent_some: Cell<bool>,
     /// Whether to end the connection with a reset, so that the peer can't take what it got for the whole.
     pub(crate) reset: Cell<bool>,
+    /// What is wrong with what was received, where that is checked.
+    pub(crate) refused: Cell<Option<Refused>>,
     /// Whether what is sent is kept, too.
     keeps_sent: Cell<bool>,
     sent: RefCell<Vec<u8>>,
@@ -92,6 +96,17 @@ impl Io {
     }
 }
 
+impl Io {
+    /// Reads what there is; nothing is the end.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(either!(&mut self.stream, poll_read(cx, buffer)))?;
+        if !buffer.filled().is_empty() {
+            self.traffic.received.set(true);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl Drop for Io {
     fn drop(&mut self) {
         if self.traffic.reset.get() {
@@ -110,13 +125,10 @@ impl Read for Io {
     ) -> Poll<io::Result<()>> {
         // SAFETY: `ReadBuf` never de-initialises what it is given.
         let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
-        ready!(either!(&mut self.stream, poll_read(cx, &mut buffer)))?;
+        ready!(self.poll_fill(cx, &mut buffer))?;
         let count = buffer.filled().len();
         // SAFETY: `filled` says that this many bytes from the cursor's place on are initialised.
         unsafe { cursor.advance(count) };
-        if count > 0 {
-            self.traffic.received.set(true);
-        }
         Poll::Ready(Ok(()))
     }
 }

@@ -75,6 +75,7 @@ pub struct Framing {
     head: Head,
     heads: u64,
     is_head_begun: bool,
+    refused_in_body: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -90,7 +91,14 @@ enum State {
 impl Framing {
     /// The check of a new connection.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, state: State::Head, head: Head::default(), heads: 0, is_head_begun: false }
+        Self {
+            rules,
+            state: State::Head,
+            head: Head::default(),
+            heads: 0,
+            is_head_begun: false,
+            refused_in_body: false,
+        }
     }
 
     /// Looks at what has come. `bytes` begins with what did not pass the last time. However small
@@ -126,7 +134,10 @@ impl Framing {
         match verdict {
             Verdict::More => {}
             Verdict::Http2 => self.state = State::Http2,
-            Verdict::Refused(violation) => self.state = State::Refused(violation),
+            Verdict::Refused(violation) => {
+                self.refused_in_body |= matches!(self.state, State::Chunked(_));
+                self.state = State::Refused(violation);
+            }
         }
         Step { passed, verdict }
     }
@@ -142,6 +153,11 @@ impl Framing {
     /// How many heads have passed.
     pub fn heads(&self) -> u64 {
         self.heads
+    }
+
+    /// Whether the stream was refused in the middle of a body, whose head has passed.
+    pub fn was_refused_in_body(&self) -> bool {
+        self.refused_in_body
     }
 
     /// Where in the stream it stands.

@@ -8,8 +8,9 @@ use hyper::{
     server::conn::http1::{Builder, Connection},
     service::HttpService,
 };
+use sluicegate_wire::framing::Rules;
 
-use super::{ClientConnection, Served, begin, finish};
+use super::{ClientConnection, Served, begin, checked::Checked, finish};
 use crate::{body::ResponseBody, io::Io};
 
 /// Serves a client's requests, one after the other.
@@ -21,12 +22,13 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result
             finish(begin(&client, request, Rc::clone(&client.timer)))
         })
     };
+    let checked = Checked::new(io, Rc::clone(&client.traffic), Rules::default());
     // The worker's sweep watches for clients that are slow to send a head: cheaper than a timer per request.
-    let connection = Builder::new().header_read_timeout(None).serve_connection(io, service);
+    let connection = Builder::new().header_read_timeout(None).serve_connection(checked, service);
     client.watch(connection).await
 }
 
-impl<S> Served for Connection<Io, S>
+impl<S> Served for Connection<Checked, S>
 where
     S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -1,5 +1,6 @@
 //! A client's connection: what comes before its first request, hyper's server side, and what the worker keeps of it.
 
+mod checked;
 mod http1;
 mod http2;
 
@@ -38,6 +39,7 @@ use crate::{
     worker::Worker,
 };
 
+pub(crate) use checked::Refused;
 pub(crate) use http2::LocalExecutor;
 
 /// How long a client may take until its first request can come: a TLS handshake is two round trips, and a second of
@@ -63,6 +65,8 @@ pub(crate) struct ClientConnection {
     pub(crate) traffic: Rc<Traffic>,
     /// For the deadline of the request that is under way, where there is one at a time.
     timer: Rc<LazyTimer>,
+    /// How many requests have come, where they come one after the other.
+    begun: Cell<u64>,
     /// How many requests are under way.
     pub(crate) active: Cell<u32>,
     /// If none is, since when the next one is waited for.
@@ -95,6 +99,7 @@ impl ClientConnection {
             identity: greeting.identity.clone(),
             traffic,
             timer: Rc::new(LazyTimer::new(worker.clock)),
+            begun: Cell::new(0),
             active: Cell::new(0),
             quiet_since: Cell::new(worker.clock.now()),
             ending: Cell::new(Ending::None),
@@ -226,6 +231,10 @@ type Begun = Result<(Rc<Cluster>, Box<Inbound>, Record), (Failure, Record)>;
 /// The part of a request's walk that waits for nobody.
 fn begin(client: &Rc<ClientConnection>, request: Request<Incoming>, timer: Rc<LazyTimer>) -> Begun {
     let mut record = Record::begin(Rc::clone(client), client.worker.clock.now(), &request, timer);
+    let turn = client.begun.replace(client.begun.get() + 1);
+    if let Some(refused) = client.traffic.refused.get().filter(|refused| refused.after == turn) {
+        return Err((Failure::Malformed(refused.violation), record));
+    }
     let inbound = match admit(request, client) {
         Ok(inbound) => inbound,
         Err(failure) => return Err((failure, record)),

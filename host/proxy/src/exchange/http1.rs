@@ -11,7 +11,7 @@ use http::Request;
 use hyper::client::conn::TrySendError;
 use tokio::task::unconstrained;
 
-use super::{Answer, Deadline, accept, bad_response, name_of};
+use super::{Answer, Deadline, accept, bad_response, client_body, name_of};
 use crate::{
     attempt::Attempt,
     body::{RequestBody, Source},
@@ -76,7 +76,7 @@ pub(super) async fn send(
                 return accept(endpoint, attempt, (response, source));
             }
             Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {
-                return Err(Failure::ClientBody);
+                return Err(client_body(record));
             }
             Some(Err(error)) => must_be_fresh = recover(error, endpoint, is_reused, &traffic, inbound)?,
             None => {

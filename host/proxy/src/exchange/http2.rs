@@ -14,7 +14,7 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-use super::{Answer, Deadline, accept, name_of};
+use super::{Answer, Deadline, accept, client_body, name_of};
 use crate::{
     attempt::Attempt, body::Source, cluster::ClusterSettings, endpoint::WorkerEndpoint, failure::Failure,
     record::Record, request::Inbound,
@@ -56,7 +56,7 @@ pub(super) async fn send(
         let mut error = match result {
             Some(Ok(response)) => return accept(endpoint, attempt, (response, Source::Stream { _place: stream })),
             Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {
-                return Err(Failure::ClientBody);
+                return Err(client_body(record));
             }
             Some(Err(error)) => error,
             None => {

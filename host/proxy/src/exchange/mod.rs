@@ -147,6 +147,14 @@ fn relay((response, source): Answer, attempt: Attempt, mut record: Record) -> Re
     Response::from_parts(parts, body)
 }
 
+/// Why a client's body did not come to its end.
+fn client_body(record: &Record) -> Failure {
+    match record.client.traffic.refused.get() {
+        Some(refused) => Failure::Malformed(refused.violation),
+        None => Failure::ClientBody,
+    }
+}
+
 fn bad_response(endpoint: &WorkerEndpoint, reason: String) -> Failure {
     Failure::BadResponse { endpoint: name_of(endpoint), reason }
 }

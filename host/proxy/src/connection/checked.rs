@@ -1,0 +1,179 @@
+//! A client's bytes on their way to hyper, checked: what two parsers could read differently does not get there.
+//!
+//! hyper sees heads whole. In place of one that is refused it sees a request of this proxy's own making, which is
+//! answered with what was wrong: so the refusal has its turn behind the answers to the requests before it, is counted
+//! and logged as any other, and ends the connection. A body that is refused ends before its end.
+
+use std::{
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use sluicegate_wire::framing::{Framing, Rules, Step, Verdict, Violation};
+use tokio::io::ReadBuf;
+
+use crate::io::{Io, Traffic};
+
+/// What hyper reads in place of a refused head.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+
+/// How much is read at a time while a head is incomplete.
+const PIECE: usize = 4096;
+
+/// What is wrong with a client's bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    pub(crate) violation: Violation,
+    /// How many requests came before it; the last of them is not whole if its body was refused.
+    pub(crate) after: u64,
+}
+
+/// A client's connection whose requests are checked.
+#[derive(Debug)]
+pub(super) struct Checked {
+    io: Io,
+    traffic: Rc<Traffic>,
+    framing: Framing,
+    /// What came and was not handed on yet; the first `ready` bytes may be.
+    held: Vec<u8>,
+    ready: usize,
+    /// What is left to be said in place of what was refused.
+    stand_in: &'static [u8],
+}
+
+impl Checked {
+    pub(super) fn new(io: Io, traffic: Rc<Traffic>, rules: Rules) -> Self {
+        Self { io, traffic, framing: Framing::new(rules), held: Vec::new(), ready: 0, stand_in: STAND_IN }
+    }
+
+    /// How much of these bytes may be handed on. What is refused is noted.
+    fn check(&mut self, bytes: &[u8]) -> usize {
+        let Step { passed, verdict } = self.framing.advance(bytes);
+        let violation = match verdict {
+            Verdict::More => return passed,
+            Verdict::Http2 => Violation::UnsupportedVersion,
+            Verdict::Refused(violation) => violation,
+        };
+        self.traffic.refused.set(Some(Refused { violation, after: self.framing.heads() }));
+        passed
+    }
+
+    fn is_refused(&self) -> bool {
+        self.traffic.refused.get().is_some()
+    }
+
+    /// Hands over what is held, or what stands in for it.
+    fn hand_over(&mut self, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let room = cursor.remaining();
+        if self.ready > 0 {
+            let count = self.ready.min(room);
+            cursor.put_slice(&self.held[..count]);
+            self.held.drain(..count);
+            self.ready -= count;
+        } else if self.framing.was_refused_in_body() {
+            // Nothing more: it ends before its end.
+        } else if self.stand_in.is_empty() {
+            // The end of a client's bytes would be taken for the end of its interest. The answer closes the connection.
+            return Poll::Pending;
+        } else {
+            let (now, later) = self.stand_in.split_at(self.stand_in.len().min(room));
+            cursor.put_slice(now);
+            self.stand_in = later;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads straight to where hyper wants it, and keeps what may not be handed on yet. Says how much may.
+    #[allow(unsafe_code)] // hyper's cursor can't be filled through a safe reader without copying every byte.
+    fn poll_direct(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<Came>> {
+        // SAFETY: `ReadBuf` never de-initialises what it is given.
+        let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
+        ready!(self.io.poll_fill(cx, &mut buffer))?;
+        let bytes = buffer.filled();
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(Came::End));
+        }
+        let passed = self.check(bytes);
+        self.held.extend_from_slice(&bytes[passed..]);
+        // SAFETY: the first `filled` bytes are initialised, and no more than these have passed.
+        unsafe { cursor.advance(passed) };
+        Poll::Ready(Ok(if passed > 0 { Came::Some } else { Came::Nothing }))
+    }
+
+    /// Reads on from what is held.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Came>> {
+        let mut piece = [MaybeUninit::uninit(); PIECE];
+        let mut buffer = ReadBuf::uninit(&mut piece);
+        ready!(self.io.poll_fill(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(Came::End));
+        }
+        self.held.extend_from_slice(buffer.filled());
+        let held = std::mem::take(&mut self.held);
+        self.ready = self.check(&held);
+        self.held = held;
+        Poll::Ready(Ok(Came::Nothing))
+    }
+}
+
+/// What a read came to.
+enum Came {
+    /// Something for hyper, which has it.
+    Some,
+    /// Nothing for hyper yet.
+    Nothing,
+    /// The end.
+    End,
+}
+
+impl Read for Checked {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.ready > 0 || self.is_refused() {
+                return self.hand_over(&mut cursor);
+            }
+            let came = if self.held.is_empty() {
+                ready!(self.poll_direct(cx, &mut cursor))?
+            } else {
+                ready!(self.poll_held(cx))?
+            };
+            if !matches!(came, Came::Nothing) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl Write for Checked {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
