@@ -177,7 +177,9 @@ pub fn binary() -> &'static Path {
             return path.into();
         }
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--package", "sluicegate", "--bin", "sluicegate", "--message-format=json"]);
+        // All of it, as the tests were built: for the binary alone cargo would unite the dependencies' features in another
+        // way, and build the largest of them once more.
+        cargo.args(["build", "--workspace", "--all-targets", "--message-format=json"]);
         cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
@@ -185,7 +187,12 @@ pub fn binary() -> &'static Path {
         let output = cargo.stderr(Stdio::inherit()).output().unwrap();
         assert!(output.status.success(), "the binary does not build");
         let messages = output.stdout.lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-        let executable = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+        let mut ours = messages.filter(|message| {
+            message["target"]["name"] == "sluicegate"
+                && message["target"]["kind"][0] == "bin"
+                && message["profile"]["test"] == false
+        });
+        let executable = ours.find_map(|message| message["executable"].as_str().map(PathBuf::from));
         executable.expect("cargo names the binary")
     })
 }

@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use sluicegate_core::Outcome;
@@ -40,15 +39,11 @@ pub(crate) enum RequestBody {
 
 /// A client's body, which is read to its end even when it is dropped before that.
 #[derive(Debug)]
-pub(crate) struct Lingering {
-    incoming: Option<Incoming>,
-    /// HTTP/2 can tell a client to stop, and needs no reading on.
-    is_needed: bool,
-}
+pub(crate) struct Lingering(Option<Incoming>);
 
 impl Drop for Lingering {
     fn drop(&mut self) {
-        let Some(incoming) = self.incoming.take().filter(|incoming| self.is_needed && !incoming.is_end_stream()) else {
+        let Some(incoming) = self.0.take().filter(|incoming| !incoming.is_end_stream()) else {
             return;
         };
         // Not when the worker itself is going.
@@ -64,10 +59,8 @@ impl Drop for Lingering {
 }
 
 impl RequestBody {
-    /// A body that comes as the request's version has it.
-    pub(crate) fn streaming(incoming: Incoming, version: Version) -> Self {
-        let incoming = Lingering { incoming: Some(incoming), is_needed: version != Version::HTTP_2 };
-        Self::Streaming { incoming, upload: Rc::default() }
+    pub(crate) fn streaming(incoming: Incoming) -> Self {
+        Self::Streaming { incoming: Lingering(Some(incoming)), upload: Rc::default() }
     }
 
     pub(crate) fn upload(&self) -> Option<Rc<Upload>> {
@@ -84,7 +77,7 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Self::Streaming { incoming: lingering, upload } = &mut *self else { return Poll::Ready(None) };
-        let Some(incoming) = &mut lingering.incoming else { return Poll::Ready(None) };
+        let Some(incoming) = &mut lingering.0 else { return Poll::Ready(None) };
         let frame = Pin::new(incoming).poll_frame(cx);
         match &frame {
             Poll::Ready(Some(Ok(_))) => upload.frames.set(upload.frames.get() + 1),
@@ -92,7 +85,7 @@ impl Body for RequestBody {
             Poll::Ready(None) | Poll::Pending => {}
         }
         if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            lingering.incoming = None;
+            lingering.0 = None;
         }
         frame
     }
@@ -100,16 +93,14 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming { incoming, .. } => incoming.incoming.as_ref().is_none_or(Incoming::is_end_stream),
+            Self::Streaming { incoming, .. } => incoming.0.as_ref().is_none_or(Incoming::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming { incoming, .. } => {
-                incoming.incoming.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
-            }
+            Self::Streaming { incoming, .. } => incoming.0.as_ref().map_or_else(SizeHint::default, Incoming::size_hint),
         }
     }
 }

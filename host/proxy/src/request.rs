@@ -55,8 +55,7 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
-    let body =
-        if incoming.is_end_stream() { RequestBody::Empty } else { RequestBody::streaming(incoming, parts.version) };
+    let body = if incoming.is_end_stream() { RequestBody::Empty } else { RequestBody::streaming(incoming) };
     parts.version = Version::HTTP_11;
     if !matches!(body, RequestBody::Empty) && !parts.headers.contains_key(CONTENT_LENGTH) {
         // hyper would leave out the body of a GET that has no length.
