@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
@@ -18,6 +19,17 @@ pub fn has(program: &str) -> bool {
     }
     assert!(std::env::var_os("SLUICEGATE_PEERS").is_none(), "{program} is not installed");
     eprintln!("skipped: {program} is not installed");
+    false
+}
+
+/// The same for a module of Python's.
+pub fn has_module(module: &str) -> bool {
+    let import = Command::new("python3").args(["-c", &format!("import {module}")]).stderr(Stdio::null()).status();
+    if import.is_ok_and(|status| status.success()) {
+        return true;
+    }
+    assert!(std::env::var_os("SLUICEGATE_PEERS").is_none(), "python3 has no module {module}");
+    eprintln!("skipped: python3 has no module {module}");
     false
 }
 
@@ -63,6 +75,31 @@ impl Nginx {
 }
 
 impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server in Python.
+pub struct Python {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Python {
+    /// Starts a program that prints the port that it listens on, at 127.0.0.1.
+    pub fn serve(program: &str) -> Self {
+        let mut child = Command::new("python3").args(["-c", program]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().parse().expect("a port");
+        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+}
+
+impl Drop for Python {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -119,6 +119,8 @@ pub(crate) enum Source {
     None,
     /// An HTTP/1.1 connection, which whoever wants the answer has to drive.
     Driven(Box<Upstream>),
+    /// An HTTP/1.1 connection that carries another protocol from here on.
+    Switched(Box<Upstream>),
     /// A place on an HTTP/2 connection, held until the answer is through.
     Stream { _place: Stream },
 }
@@ -154,7 +156,7 @@ impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = match &mut self.source {
             Source::Driven(_) => self.drive(cx),
-            Source::Stream { .. } | Source::None => Pin::new(&mut self.incoming).poll_frame(cx),
+            Source::Switched(_) | Source::Stream { .. } | Source::None => Pin::new(&mut self.incoming).poll_frame(cx),
         };
         match &frame {
             Poll::Pending => {}

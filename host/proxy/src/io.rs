@@ -149,7 +149,7 @@ impl Write for Io {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if let [only] = slices {
-            return self.poll_write(cx, only);
+            return Write::poll_write(self, cx, only);
         }
         if slices.iter().map(|slice| slice.len()).sum::<usize>() > FLATTEN {
             let count = ready!(either!(&mut self.stream, poll_write_vectored(cx, slices)))?;
@@ -159,7 +159,7 @@ impl Write for Io {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             slices.iter().for_each(|slice| scratch.extend_from_slice(slice));
-            self.as_mut().poll_write(cx, scratch)
+            Write::poll_write(self.as_mut(), cx, scratch)
         })
     }
 
@@ -173,5 +173,27 @@ impl Write for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(&mut self.stream, poll_shutdown(cx))
+    }
+}
+
+// After a switch of protocols, bytes go through without hyper.
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_fill(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Write::poll_write(self, cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Write::poll_flush(self, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Write::poll_shutdown(self, cx)
     }
 }

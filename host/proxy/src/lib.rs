@@ -28,6 +28,7 @@ mod request;
 mod respond;
 mod route;
 mod timer;
+mod tunnel;
 mod upstream;
 mod worker;
 mod workers;

@@ -4,7 +4,7 @@ use std::mem;
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     uri::PathAndQuery,
 };
 use hyper::body::{Body, Incoming};
@@ -25,6 +25,8 @@ pub(crate) struct Inbound {
     /// Whether sending it twice has the same effect as sending it once, and it has no body: then it may be sent
     /// again when a reused connection breaks without an answer (RFC 9110, section 9.2.2).
     pub(crate) is_repeatable: bool,
+    /// Whether the client asks to go on in another protocol.
+    pub(crate) is_upgrade: bool,
 }
 
 impl Inbound {
@@ -48,9 +50,7 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     }
     settle_target(&mut parts.uri, &mut parts.headers, parts.version, client)?;
     let hop = headers::clean(&mut parts.headers);
-    if hop.is_special() {
-        forward_hop(&hop, &mut parts.headers)?;
-    }
+    let is_upgrade = hop.is_special() && forward_hop(&hop, &mut parts.headers)?;
     forward_client(&hop, &mut parts.headers, client);
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
@@ -62,7 +62,12 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let is_repeatable = matches!(body, RequestBody::Empty) && parts.method.is_idempotent();
-    Ok(Box::new(Inbound { head: RequestHead::new(parts, client.address.ip().to_canonical()), body, is_repeatable }))
+    Ok(Box::new(Inbound {
+        head: RequestHead::new(parts, client.address.ip().to_canonical()),
+        body,
+        is_repeatable,
+        is_upgrade,
+    }))
 }
 
 /// One host, in `Host`; one target, in origin form (RFC 9112, sections 3.2 and 3.3).
@@ -116,20 +121,28 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<(), Failure> {
+/// Says to the next hop what was said to this one. Whether the client asks for another protocol.
+fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<bool, Failure> {
     if hop.has_other_coding {
         return Err(Failure::NotSupported("a transfer coding other than chunked"));
     }
     let wants_http2 = |value: &HeaderValue| headers::tokens(value).all(|token| headers::is(token, "h2c"));
-    // An offer of HTTP/2 may be passed over in silence; whoever asks for another protocol can do nothing without it.
-    if hop.upgrade.as_ref().is_some_and(|value| !wants_http2(value)) {
-        return Err(Failure::NotSupported("Upgrade"));
-    }
+    // An offer of HTTP/2 is passed over in silence: past this proxy's back it would be a way around its rules.
+    let upgrade = hop.upgrade.as_ref().filter(|value| !wants_http2(value));
     if hop.takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    Ok(())
+    if let Some(protocol) = upgrade {
+        headers.insert(UPGRADE, protocol.clone());
+    }
+    let named = match (hop.takes_trailers, upgrade.is_some()) {
+        (true, true) => "te, upgrade",
+        (true, false) => "te",
+        (false, true) => "upgrade",
+        (false, false) => return Ok(false),
+    };
+    headers.insert(CONNECTION, HeaderValue::from_static(named));
+    Ok(upgrade.is_some())
 }
 
 /// Tells the endpoint what it can't see: the client, and what it asked for. What an earlier proxy said stays.

@@ -20,7 +20,8 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use bytes::Bytes;
+use hyper::client::conn::http1::{Builder, Connection, Parts, SendRequest};
 use sluicegate_core::{Endpoint, Live, OpenConnection};
 
 use crate::{
@@ -76,6 +77,12 @@ impl Upstream {
         self.gate.aim(cx.waker());
         self.gate.open();
         Pin::new(&mut self.connection).poll(&mut Context::from_waker(&self.waker))
+    }
+
+    /// The stream itself, and what came over it already, after a switch of protocols.
+    pub(crate) fn into_tunnel(self) -> (Io, Bytes) {
+        let Parts { io, read_buf, .. } = self.connection.into_parts();
+        (io, read_buf)
     }
 
     /// Whether the last request and its answer are through, so that the connection can carry another request.

@@ -50,6 +50,12 @@ impl Checked {
         Self { io, traffic, framing: Framing::new(rules), held: Vec::new(), ready: 0, stand_in: STAND_IN }
     }
 
+    /// The stream itself, and what came over it and was not handed on: for another protocol than HTTP. None when the
+    /// stream was refused.
+    pub(super) fn into_tunnel(self) -> Option<(Io, Vec<u8>)> {
+        (!self.is_refused()).then_some((self.io, self.held))
+    }
+
     /// How much of these bytes may be handed on. What is refused is noted.
     fn check(&mut self, bytes: &[u8]) -> usize {
         let Step { passed, verdict } = self.framing.advance(bytes);
@@ -154,7 +160,7 @@ impl Read for Checked {
 
 impl Write for Checked {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        Write::poll_write(Pin::new(&mut self.io), cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -162,18 +168,18 @@ impl Write for Checked {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        Write::poll_write_vectored(Pin::new(&mut self.io), cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        Write::is_write_vectored(&self.io)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        Write::poll_flush(Pin::new(&mut self.io), cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        Write::poll_shutdown(Pin::new(&mut self.io), cx)
     }
 }

@@ -1,11 +1,11 @@
 //! HTTP/1.1 from a client.
 
-use std::rc::Rc;
+use std::{pin::Pin, rc::Rc};
 
 use http::Request;
 use hyper::{
     body::Incoming,
-    server::conn::http1::{Builder, Connection},
+    server::conn::http1::{Builder, Connection, Parts},
     service::HttpService,
 };
 use sluicegate_wire::framing::Rules;
@@ -24,8 +24,15 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result
     };
     let checked = Checked::new(io, Rc::clone(&client.traffic), Rules::default());
     // The worker's sweep watches for clients that are slow to send a head: cheaper than a timer per request.
-    let connection = Builder::new().header_read_timeout(None).serve_connection(checked, service);
-    client.watch(connection).await
+    let mut connection = Builder::new().header_read_timeout(None).serve_connection(checked, service);
+    client.watch(Pin::new(&mut connection)).await?;
+    let tunnel = client.tunnel.take();
+    if let (Some(tunnel), Parts { io, read_buf, .. }) = (tunnel, connection.into_parts())
+        && let Some((io, held)) = io.into_tunnel()
+    {
+        tunnel.run(io, &[&read_buf, &held[..]].concat()).await;
+    }
+    Ok(())
 }
 
 impl<S> Served for Connection<Checked, S>
@@ -33,7 +40,7 @@ where
     S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    fn wind_down(self: std::pin::Pin<&mut Self>) {
+    fn wind_down(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }

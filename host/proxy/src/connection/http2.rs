@@ -1,6 +1,6 @@
 //! HTTP/2 from a client.
 
-use std::{future::Future, rc::Rc};
+use std::{future::Future, pin::pin, rc::Rc};
 
 use http::Request;
 use hyper::{
@@ -64,7 +64,7 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result
         .max_header_list_size(MAX_HEAD)
         .max_pending_accept_reset_streams(MAX_RESET)
         .max_local_error_reset_streams(MAX_MISTAKES);
-    client.watch(builder.serve_connection(io, service)).await
+    client.watch(pin!(builder.serve_connection(io, service))).await
 }
 
 impl<S> Served for Connection<Io, S, LocalExecutor>

@@ -10,9 +10,9 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -36,6 +36,7 @@ use crate::{
     request::{Inbound, admit},
     respond::respond,
     timer::LazyTimer,
+    tunnel::Tunnel,
     worker::Worker,
 };
 
@@ -71,6 +72,8 @@ pub(crate) struct ClientConnection {
     pub(crate) active: Cell<u32>,
     /// If none is, since when the next one is waited for.
     pub(crate) quiet_since: Cell<u64>,
+    /// What the connection becomes after a switch of protocols.
+    pub(crate) tunnel: RefCell<Option<Box<Tunnel>>>,
     ending: Cell<Ending>,
     waker: RefCell<Option<Waker>>,
 }
@@ -102,6 +105,7 @@ impl ClientConnection {
             begun: Cell::new(0),
             active: Cell::new(0),
             quiet_since: Cell::new(worker.clock.now()),
+            tunnel: RefCell::default(),
             ending: Cell::new(Ending::None),
             waker: RefCell::new(None),
             worker: Rc::clone(worker),
@@ -119,8 +123,7 @@ impl ClientConnection {
     }
 
     /// Runs a connection until it ends, or somebody wants it to.
-    async fn watch(&self, connection: impl Served) -> hyper::Result<()> {
-        let mut connection = pin!(connection);
+    async fn watch(&self, mut connection: Pin<&mut impl Served>) -> hyper::Result<()> {
         let mut is_told = false;
         poll_fn(|cx| {
             match self.ending.get() {
@@ -137,6 +140,12 @@ impl ClientConnection {
             connection.as_mut().poll(cx)
         })
         .await
+    }
+
+    /// Whether the connection has to end now; if not, `cx` hears of it when it has to.
+    pub(crate) fn is_cut(&self, cx: &Context<'_>) -> bool {
+        self.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone());
+        self.ending.get() == Ending::Now
     }
 
     fn end(&self, ending: Ending) {

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::client::conn::TrySendError;
 use tokio::task::unconstrained;
 
@@ -52,19 +52,28 @@ pub(super) async fn send(
                 upstream
             }
         };
+        let is_upgrade = inbound.is_upgrade;
         let (is_reused, traffic) = (upstream.reused, Rc::clone(&upstream.traffic));
         traffic.restart(is_reused && inbound.is_repeatable);
         let mut deadline = Deadline::new(record, settings.response_timeout, now, inbound.body.upload());
         // The connection is driven before each look at the response, so the look itself needs no waker; nor may it be
         // put off by the task's budget, for then it would.
         let mut response = pin!(unconstrained(upstream.sender.try_send_request(inbound.take())));
-        let mut upstream = Some(upstream);
+        let (mut upstream, mut is_over) = (Some(upstream), false);
         let result = poll_fn(|cx| {
-            if upstream.as_mut().is_some_and(|upstream| upstream.drive(cx).is_ready()) {
+            match upstream.as_mut().filter(|_| !is_over).map(|upstream| upstream.drive(cx)) {
+                // Its HTTP is over: perhaps because it goes on in another protocol.
+                Some(Poll::Ready(Ok(()))) if is_upgrade => is_over = true,
                 // The connection is over. Dropping it settles what becomes of the request.
-                upstream = None;
+                Some(Poll::Ready(_)) => upstream = None,
+                Some(Poll::Pending) | None => {}
             }
-            match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            let mut answer = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if answer.is_pending() && is_over {
+                (upstream, is_over) = (None, false);
+                answer = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            }
+            match answer {
                 Poll::Ready(result) => Poll::Ready(Some(result)),
                 Poll::Pending => deadline.poll(cx).map(|()| None),
             }
@@ -72,7 +81,13 @@ pub(super) async fn send(
         .await;
         match result {
             Some(Ok(response)) => {
-                let source = upstream.map_or(Source::None, Source::Driven);
+                let source = match upstream {
+                    Some(upstream) if !is_over => Source::Driven(upstream),
+                    Some(upstream) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                        Source::Switched(upstream)
+                    }
+                    _ => Source::None,
+                };
                 return accept(endpoint, attempt, (response, source));
             }
             Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {

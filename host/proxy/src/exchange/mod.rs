@@ -23,7 +23,11 @@ use std::{
     time::Duration,
 };
 
-use http::{Response, StatusCode};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONNECTION, UPGRADE},
+};
 use hyper::body::{Body, Incoming};
 use sluicegate_core::Outcome;
 
@@ -38,6 +42,7 @@ use crate::{
     record::Record,
     request::Inbound,
     respond::respond,
+    tunnel::Tunnel,
 };
 
 /// A response's head, its body, and what the rest of that comes over.
@@ -120,11 +125,16 @@ impl<'a> Deadline<'a> {
 
 /// Checks a response and makes it one of this hop.
 fn accept(endpoint: &WorkerEndpoint, attempt: &mut Attempt, (mut response, source): Answer) -> Result<Answer, Failure> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    let protocol = response.headers().get(UPGRADE).cloned();
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !matches!(source, Source::Switched(_)) {
         return Err(bad_response(endpoint, "a switch of protocols that nobody asked for".into()));
     }
     if headers::clean(response.headers_mut()).has_other_coding {
         return Err(bad_response(endpoint, "a transfer coding other than chunked".into()));
+    }
+    if let (Source::Switched(_), Some(protocol)) = (&source, protocol) {
+        response.headers_mut().insert(UPGRADE, protocol);
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
     attempt.answered(response.status());
     Ok((response, source))
@@ -141,6 +151,12 @@ fn relay((response, source): Answer, attempt: Attempt, mut record: Record) -> Re
             attempt.release(upstream);
             attempt.finish(Outcome::Answered);
             ResponseBody::relay(incoming, Source::None, None, record)
+        }
+        Source::Switched(upstream) => {
+            let (io, early) = upstream.into_tunnel();
+            let client = Rc::clone(&record.client);
+            *client.tunnel.borrow_mut() = Some(Box::new(Tunnel { io, early, attempt, record }));
+            ResponseBody::text(Bytes::new())
         }
         source => ResponseBody::relay(incoming, source, Some(attempt), record),
     };

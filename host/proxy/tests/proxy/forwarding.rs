@@ -158,7 +158,6 @@ async fn malformed_requests_are_refused() {
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "bad_request"),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "bad_request"),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 501, "not_supported"),
-        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 501, "not_supported"),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501, "not_supported"),
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404, "no_route"),
     ] {

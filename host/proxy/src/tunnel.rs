@@ -1,0 +1,63 @@
+//! What comes after a switch of protocols (RFC 9110, section 7.8), such as to WebSocket: bytes, both ways, until both
+//! sides have ended.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+};
+
+use bytes::Bytes;
+use sluicegate_core::Outcome;
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+
+use crate::{attempt::Attempt, io::Io, record::Record};
+
+/// The endpoint's side, until the client's is ready for it.
+pub(crate) struct Tunnel {
+    pub(crate) io: Io,
+    /// What the endpoint has sent already.
+    pub(crate) early: Bytes,
+    /// Until the tunnel ends, the request that asked for it is under way.
+    pub(crate) attempt: Attempt,
+    pub(crate) record: Record,
+}
+
+impl Tunnel {
+    /// Carries bytes until both sides have ended, one of them breaks, or the worker can't wait any longer. `early`:
+    /// what the client has sent already.
+    pub(crate) async fn run(self, mut client: Io, early: &[u8]) {
+        let Self { mut io, early: answer, attempt, mut record } = self;
+        let cut = {
+            let connection = &record.client;
+            let mut carry = pin!(carry(&mut client, &mut io, early, &answer));
+            poll_fn(|cx| {
+                if connection.is_cut(cx) {
+                    return Poll::Ready(None);
+                }
+                carry.as_mut().poll(cx).map(Some)
+            })
+            .await
+        };
+        let outcome = match cut {
+            Some(Ok((_, sent))) => {
+                record.bytes += sent;
+                Outcome::Answered
+            }
+            Some(Err(error)) => {
+                tracing::debug!(client = %record.client.address, %error, "a tunnel broke");
+                record.broke_off();
+                Outcome::Answered
+            }
+            None => Outcome::Cancelled,
+        };
+        attempt.finish(outcome);
+    }
+}
+
+async fn carry(client: &mut Io, endpoint: &mut Io, early: &[u8], answer: &[u8]) -> io::Result<(u64, u64)> {
+    endpoint.write_all(early).await?;
+    client.write_all(answer).await?;
+    copy_bidirectional(client, endpoint).await
+}
