@@ -4,3 +4,4 @@
 //! a network peer sends, none of it panics, and none of it takes memory without a bound.
 
 pub mod framing;
+pub mod proxy_protocol;
