@@ -5,3 +5,4 @@
 
 pub mod framing;
 pub mod proxy_protocol;
+pub mod trace;
