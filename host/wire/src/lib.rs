@@ -4,5 +4,6 @@
 //! a network peer sends, none of it panics, and none of it takes memory without a bound.
 
 pub mod framing;
+pub mod path;
 pub mod proxy_protocol;
 pub mod trace;
