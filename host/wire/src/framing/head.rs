@@ -174,6 +174,12 @@ impl Head {
     fn version(&mut self, seen: &[u8]) -> Result<(), Violation> {
         const PATTERN: &[u8; 8] = b"HTTP/1.1";
         let start = self.version_start;
+        if self.pos == start && seen[start..].starts_with(PATTERN) {
+            // What nearly all requests say.
+            self.pos += PATTERN.len();
+            self.at = At::LineCr;
+            return Ok(());
+        }
         for &byte in &seen[self.pos..seen.len().min(start + PATTERN.len())] {
             let fits = match PATTERN[self.pos - start] {
                 b'1' => byte.is_ascii_digit(),
