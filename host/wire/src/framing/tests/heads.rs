@@ -41,6 +41,8 @@ fn methods_that_are_refused() {
         line_refused(&format!("{bad} / HTTP/1.1"), BadMethod);
     }
     line_refused(" GET / HTTP/1.1", BadMethod);
+    line_refused(" / HTTP/1.1", BadMethod);
+    line_refused("  HTTP/1.1", BadMethod);
     line_refused("\tGET / HTTP/1.1", BadMethod);
     line_refused("GET", BadMethod);
     line_refused("GET\t/ HTTP/1.1", BadMethod);
@@ -56,6 +58,8 @@ fn targets_that_are_refused() {
         line_refused(&format!("GET {bad} HTTP/1.1"), BadTarget);
     }
     line_refused("GET  / HTTP/1.1", BadTarget);
+    line_refused("GET  HTTP/1.1", BadTarget);
+    line_refused("OPTIONS  HTTP/1.1", BadTarget);
     line_refused("GET \r", BadTarget);
     line_refused("GET \t/ HTTP/1.1", BadTarget);
     refused(b"GET /\x80 HTTP/1.1\r\n\r\n", BadTarget);
