@@ -63,6 +63,9 @@ impl Fields {
                 self.pos = end + 2;
                 self.count += 1;
             }
+            if seen[self.pos.min(seen.len())..].starts_with(b"\r\n") {
+                return Ok(Some(self.pos + 2));
+            }
         }
         while let Some(&byte) = seen.get(self.pos) {
             match self.at {
@@ -144,7 +147,7 @@ impl Fields {
 /// Where the colon and the CR are in a whole line that has nothing special in it.
 #[inline]
 fn ordinary_line(seen: &[u8], start: usize) -> Option<(usize, usize)> {
-    let line = &seen[start..];
+    let line = seen.get(start..)?;
     let colon = plain_run(line);
     if colon == 0 || line.get(colon) != Some(&b':') {
         return None;

@@ -80,7 +80,7 @@ impl Head {
             too_large: Violation::HeadersTooLarge,
             too_many: Violation::TooManyHeaders,
         };
-        let mut fields = self.fields;
+        let mut fields = mem::take(&mut self.fields);
         let end = fields.scan(bytes, &bounds, |name, value| self.take(bytes, name, value))?;
         self.fields = fields;
         match end {
@@ -90,6 +90,9 @@ impl Head {
     }
 
     fn request_line(&mut self, bytes: &[u8], rules: &Rules) -> Result<(), Violation> {
+        if self.pos == 0 && self.ordinary_line(bytes, rules)? {
+            return Ok(());
+        }
         loop {
             let limit = self.start.saturating_add(rules.request_line_bytes);
             let seen = &bytes[..bytes.len().min(limit)];
@@ -123,6 +126,27 @@ impl Head {
                 At::Fields => return Ok(()),
             }
         }
+    }
+
+    /// Takes a whole request line that has nothing special in it, as nearly all are; leaves others to the loop. What
+    /// it refuses, the loop would refuse as well.
+    #[inline]
+    fn ordinary_line(&mut self, bytes: &[u8], rules: &Rules) -> Result<bool, Violation> {
+        const END: &[u8] = b" HTTP/1.1\r\n";
+        let method = token_run(&bytes[..bytes.len().min(METHOD_BYTES)]);
+        let Some(b' ') = bytes.get(method) else { return Ok(false) };
+        let start = method + 1;
+        let target = target_run(&bytes[start..]);
+        let pos = start + target + END.len();
+        if method == 0 || target == 0 || pos > rules.request_line_bytes || !bytes[start + target..].starts_with(END) {
+            return Ok(false);
+        }
+        self.method = Method::of(&bytes[..method]);
+        self.target = Target::parse(&bytes[start..start + target], self.method)?;
+        self.target_start = start;
+        self.pos = pos;
+        self.at = At::Fields;
+        Ok(true)
     }
 
     #[inline]

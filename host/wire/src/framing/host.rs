@@ -2,6 +2,8 @@
 
 use std::{net::Ipv6Addr, str};
 
+use super::scan::host_run;
+
 /// A host and a port that there is one reading of.
 ///
 /// RFC 3986 allows more in a name: escapes and `!$&'()*+,;=`. Nothing that is called so exists in the DNS, and parsers
@@ -17,7 +19,7 @@ impl<'a> Authority<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let end = match bytes {
             [b'[', ..] => bytes.iter().position(|byte| *byte == b']')? + 1,
-            _ => bytes.iter().position(|byte| !is_name_byte(*byte)).unwrap_or(bytes.len()),
+            _ => host_run(bytes),
         };
         let (host, rest) = bytes.split_at(end);
         let port = match rest {
@@ -42,10 +44,6 @@ impl<'a> Authority<'a> {
         };
         ports && self.host.eq_ignore_ascii_case(other.host)
     }
-}
-
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn is_ipv6(address: &[u8]) -> bool {

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod heads;
+mod meaning;
 mod properties;
 mod stream;
 
@@ -51,4 +52,10 @@ fn refused_by(rules: Rules, stream: &[u8], violation: Violation) -> usize {
 
 fn refused(stream: impl AsRef<[u8]>, violation: Violation) {
     refused_by(Rules::default(), stream.as_ref(), violation);
+}
+
+/// A request with this header is refused.
+fn header_refused(lines: impl AsRef<[u8]>, violation: Violation) {
+    let (before, after) = (b"GET / HTTP/1.1\r\nHost: a\r\n".as_slice(), b"\r\n\r\n".as_slice());
+    refused([before, lines.as_ref(), after].concat(), violation);
 }
