@@ -1,6 +1,11 @@
 //! HTTP/1.1 and HTTP/2 on either side, plain and over TLS, with clients and origins that we did not write.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+};
 
 use sluicegate_tests::{
     Authority, Proxy,
@@ -200,4 +205,41 @@ fn websockets_go_through() {
     let status =
         peers::text("curl", &["-s", "-o", "/dev/null", "-w", "%{http_code}", &format!("http://{}/", proxy.address)]);
     assert_eq!(status, "426", "the server says what it wants");
+}
+
+#[test]
+fn a_trusted_proxy_says_whom_a_connection_comes_from() {
+    if !["nginx", "curl"].into_iter().all(peers::has) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let echo = r#"location / { return 200 "$http_x_forwarded_for\n"; }"#;
+    let origin = Nginx::start(dir.path(), "", echo);
+    let get = |address: SocketAddr, arguments: &[&str]| {
+        let url = format!("http://{address}/");
+        peers::run("curl", &[&["-sS", "--max-time", "10", &url], arguments].concat())
+    };
+    let answer = |address, arguments: &[&str]| String::from_utf8(get(address, arguments).stdout).unwrap();
+    let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nproxy_protocol = [\"127.0.0.0/8\"]\n";
+    let proxy = Proxy::start(&config(origin.address, "", more), |_| {});
+    let (plain, announced) = (proxy.addresses[0], proxy.addresses[1]);
+    // Version 1, from curl. What curl says is that it comes from itself.
+    assert_eq!(answer(announced, &["--haproxy-protocol"]), "127.0.0.1\n");
+    assert!(!get(announced, &[]).status.success(), "a header is wanted");
+    assert!(answer(plain, &["--haproxy-protocol"]).contains("malformed"), "and is refused where it is not");
+    // Another address, in both versions and in pieces.
+    let v1 = b"PROXY TCP4 192.0.2.7 127.0.0.1 1000 80\r\n".to_vec();
+    let v2 = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[192, 0, 2, 8, 127, 0, 0, 1, 3, 232, 0, 80]].concat();
+    for (header, expected) in [(v1, "192.0.2.7\n"), (v2, "192.0.2.8\n")] {
+        let mut stream = TcpStream::connect(announced).unwrap();
+        stream.set_nodelay(true).unwrap();
+        for piece in header.chunks(5) {
+            stream.write_all(piece).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(3));
+        }
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.ends_with(expected), "{response}");
+    }
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use rustls::ServerConfig;
+use sluicegate_wire::forwarded::Cidr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +28,8 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// Without TLS: whether clients may begin with HTTP/2. With TLS, its `alpn_protocols` decide.
     pub http2: bool,
+    /// Who may say, and has to say, whom a connection comes from (the PROXY protocol, version 1 or 2).
+    pub proxy_protocol: Vec<Cidr>,
     /// Certificates and the like; none for plain TCP.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -34,7 +37,7 @@ pub struct ListenerSettings {
 impl ListenerSettings {
     /// Plain HTTP/1.1 at this address.
     pub fn plain(address: SocketAddr) -> Self {
-        Self { address, http2: false, tls: None }
+        Self { address, http2: false, proxy_protocol: Vec::new(), tls: None }
     }
 }
 
@@ -51,7 +54,12 @@ impl Listener {
 
     /// Whether clients speak HTTP/1.1 from the first byte on.
     pub(crate) fn is_plain(&self) -> bool {
-        self.settings.tls.is_none() && !self.settings.http2
+        self.settings.tls.is_none() && !self.settings.http2 && self.settings.proxy_protocol.is_empty()
+    }
+
+    /// Whether a connection from there begins with whom it really comes from.
+    pub(crate) fn is_announced(&self, peer: SocketAddr) -> bool {
+        self.settings.proxy_protocol.iter().any(|network| network.contains(peer.ip()))
     }
 
     /// What new connections are secured with.

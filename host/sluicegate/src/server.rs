@@ -98,7 +98,8 @@ fn start_workers(config: &Config, clock: Clock, telemetry: &Telemetry) -> Result
     };
     let listeners = config.listeners.iter().enumerate().map(|(index, listener)| {
         let tls = tls::for_listener(listener).map_err(|error| anyhow::anyhow!("listener[{index}].tls: {error}"))?;
-        Ok(ListenerSettings { address: listener.address, http2: listener.http2, tls })
+        let proxy_protocol = listener.proxy_protocol.clone();
+        Ok(ListenerSettings { address: listener.address, http2: listener.http2, proxy_protocol, tls })
     });
     let listeners = listeners.collect::<Result<Vec<_>>>()?;
     let telemetry = telemetry.clone();

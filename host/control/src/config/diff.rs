@@ -24,7 +24,9 @@ pub enum ClusterChange {
 
 /// Whether the same sockets do, with other certificates perhaps.
 fn same_sockets(old: &[Listener], new: &[Listener]) -> bool {
-    let socket = |listener: &Listener| (listener.address, listener.http2, listener.tls.is_some());
+    let socket = |listener: &Listener| {
+        (listener.address, listener.http2, listener.tls.is_some(), listener.proxy_protocol.clone())
+    };
     old.iter().map(socket).eq(new.iter().map(socket))
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 
 use sluicegate_core::EndpointSpec;
 use sluicegate_proxy::ClusterSettings;
+use sluicegate_wire::forwarded::Cidr;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,9 @@ pub struct Listener {
     /// Whether HTTP/2 is spoken: by default where there is TLS, which lets both sides agree on it. Without TLS, clients
     /// have to know it beforehand, as some gRPC clients do.
     pub http2: bool,
+    /// The networks whose connections have to begin with a PROXY header (version 1 or 2), which says whom they come
+    /// from; nobody's by default, as whoever may say that can be anyone. From elsewhere such a header is refused.
+    pub proxy_protocol: Vec<Cidr>,
     /// `[listener.tls]`: TLS 1.2 and 1.3; plain TCP when `None`.
     pub tls: Option<ListenerTls>,
 }

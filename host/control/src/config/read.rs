@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use sluicegate_wire::forwarded::Cidr;
 use toml::de::DeValue;
 
 use super::{
@@ -20,6 +21,8 @@ use super::{
 
 // Each listener is a socket of every worker.
 const MAX_LISTENERS: usize = 64;
+// They are looked through for every connection.
+const MAX_NETWORKS: usize = 100;
 // Routes are looked up by host and path, but rebuilt as a whole at every change of the file.
 const MAX_ROUTES: usize = 10_000;
 // More threads than any machine has cores are a slip of the finger.
@@ -61,7 +64,7 @@ fn listeners(node: &Node<'_>, dir: &Path) -> Option<Vec<Listener>> {
     let nodes = sections(node, MAX_LISTENERS, "[[listener]]")?;
     let mut seen = HashMap::new();
     let listeners = nodes.iter().filter_map(|node| {
-        let table = node.table(&["address", "http2", "tls"], "a table with an address")?;
+        let table = node.table(&["address", "http2", "proxy_protocol", "tls"], "a table with an address")?;
         let address = table.required("address", "give it an IP address and a port", |node| {
             let address = address(node)?;
             // Port 0 is a new port each time.
@@ -72,7 +75,8 @@ fn listeners(node: &Node<'_>, dir: &Path) -> Option<Vec<Listener>> {
         });
         let tls = table.get("tls").map_or(Some(None), |node| tls::listener(&node, dir).map(Some));
         let http2 = table.or("http2", table.get("tls").is_some(), Node::boolean);
-        Some(Listener { address: address?, http2, tls: tls? })
+        let proxy_protocol = table.or("proxy_protocol", Vec::new(), networks);
+        Some(Listener { address: address?, http2, proxy_protocol, tls: tls? })
     });
     Some(listeners.collect())
 }
@@ -100,6 +104,17 @@ fn routes(node: &Node<'_>, clusters: &[&str]) -> Option<Vec<Route>> {
         Some(Route { host, path, cluster: cluster? })
     });
     Some(routes.collect())
+}
+
+/// A list of networks.
+fn networks(node: &Node<'_>) -> Option<Vec<Cidr>> {
+    const SHOULD: &str = "a network, such as \"10.0.0.0/8\", or an IP address";
+    let nodes = node.array(MAX_NETWORKS, "a list of networks, such as [\"10.0.0.0/8\"]")?;
+    let parsed = nodes.iter().filter_map(|node| match node.text(SHOULD)?.parse::<Cidr>() {
+        Ok(network) => Some(network),
+        Err(error) => node.error(error),
+    });
+    Some(parsed.collect())
 }
 
 /// The tables under a `[[name]]`; at least one.

@@ -1,5 +1,6 @@
 //! A client's connection: what comes before its first request, hyper's server side, and what the worker keeps of it.
 
+mod announced;
 mod checked;
 mod http1;
 mod http2;
@@ -183,6 +184,7 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpS
         }
     };
     let (io, traffic) = Io::new(stream);
+    let address = greeting.origin.unwrap_or(address);
     let client = Rc::new(ClientConnection::new(&worker, (address, local), &greeting, traffic));
     let _registration = worker.register(&client);
     let result = if greeting.is_http2 { http2::serve(client, io).await } else { http1::serve(client, io).await };
@@ -197,20 +199,32 @@ struct Greeting {
     is_tls: bool,
     is_http2: bool,
     identity: Option<HeaderValue>,
+    /// Where the connection comes from, if the one who made it says that it is not from there.
+    origin: Option<SocketAddr>,
 }
 
 /// Finds out what the client speaks, and who it is.
-async fn greet(listener: &Listener, stream: TcpStream, address: SocketAddr) -> Option<(Stream, Greeting)> {
+async fn greet(listener: &Listener, mut stream: TcpStream, address: SocketAddr) -> Option<(Stream, Greeting)> {
+    let mut origin = None;
+    if listener.is_announced(address) {
+        match announced::origin(&mut stream).await {
+            Ok(announced) => origin = announced,
+            Err(error) => {
+                tracing::warn!(peer = %address, %error, "a connection is not served");
+                return None;
+            }
+        }
+    }
     let Some(tls) = listener.tls() else {
-        let is_http2 = starts_with_preface(&stream).await;
-        return Some((Stream::Plain(stream), Greeting { is_http2, ..Greeting::default() }));
+        let is_http2 = listener.settings.http2 && starts_with_preface(&stream).await;
+        return Some((Stream::Plain(stream), Greeting { is_http2, origin, ..Greeting::default() }));
     };
     match tls.accept(stream).await {
         Ok(stream) => {
             let session = stream.get_ref().1;
             let is_http2 = session.alpn_protocol() == Some(b"h2");
             let identity = session.peer_certificates().and_then(|chain| identity::of(chain.first()?));
-            Some((Stream::Tls(Box::new(stream.into())), Greeting { is_tls: true, is_http2, identity }))
+            Some((Stream::Tls(Box::new(stream.into())), Greeting { is_tls: true, is_http2, identity, origin }))
         }
         Err(error) => {
             tracing::debug!(client = %address, %error, "a TLS handshake failed");
