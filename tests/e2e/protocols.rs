@@ -243,3 +243,19 @@ fn a_trusted_proxy_says_whom_a_connection_comes_from() {
         assert!(response.ends_with(expected), "{response}");
     }
 }
+
+/// A gRPC server and its client, both grpcio from PyPI: all four kinds of calls, errors in trailers, and the proxy's own.
+#[test]
+fn grpc_calls_go_through() {
+    if !peers::has("python3") || !peers::has_module("grpc") {
+        return;
+    }
+    let server = peers::Python::serve(include_str!("grpc_server.py"));
+    let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n\
+                [[route]]\npath = \"/test.Gone\"\ncluster = \"gone\"\n[cluster.gone]\nprotocol = \"http2\"\n\
+                endpoints = [\"127.0.0.1:1\"]\n";
+    let proxy = Proxy::start(&config(server.address, "protocol = \"http2\"", more), |_| {});
+    let client = include_str!("grpc_client.py");
+    let text = peers::text("python3", &["-c", client, &proxy.addresses[1].to_string()]);
+    assert_eq!(text, "done\n");
+}

@@ -137,9 +137,9 @@ struct Relay {
 }
 
 impl ResponseBody {
-    /// The proxy's own words.
+    /// The proxy's own words. Without any, the head is the end.
     pub(crate) fn text(text: Bytes) -> Self {
-        Self(Kind::Text(Some(text)))
+        Self(Kind::Text((!text.is_empty()).then_some(text)))
     }
 
     /// A body that comes from `source`, which was just driven if it has to be.

@@ -15,6 +15,7 @@ mod connection;
 mod endpoint;
 mod exchange;
 mod failure;
+mod grpc;
 mod handle;
 mod headers;
 mod identity;

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use sluicegate_policy::Picked;
 
 use crate::{
-    cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure,
+    cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure, grpc,
     metrics::ClusterMetrics, timer::LazyTimer,
 };
 
@@ -22,6 +22,8 @@ pub(crate) struct Record {
     /// For the request's deadlines.
     pub(crate) timer: Rc<LazyTimer>,
     pub(crate) cluster: Option<Rc<Cluster>>,
+    /// Whether it is a gRPC call, whose errors are said in another place.
+    pub(crate) is_grpc: bool,
     /// Bytes of the response's body.
     pub(crate) bytes: u64,
     version: Version,
@@ -62,7 +64,8 @@ impl Record {
                 error: "",
             })
         });
-        Self { client, began, timer, cluster: None, bytes: 0, version: request.version(), status: None, log }
+        let is_grpc = request.version() == Version::HTTP_2 && grpc::is_call(request.headers());
+        Self { client, began, timer, is_grpc, cluster: None, bytes: 0, version: request.version(), status: None, log }
     }
 
     /// An endpoint was picked.

@@ -1,9 +1,9 @@
 //! The one place that turns failures into responses.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::{body::ResponseBody, failure::Failure, record::Record};
+use crate::{body::ResponseBody, failure::Failure, grpc, record::Record};
 
 /// Carries the failure's label in every response that the proxy makes up itself.
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-sluicegate-error");
@@ -13,6 +13,13 @@ pub(crate) fn respond(failure: &Failure, mut record: Record) -> Response<Respons
     let (label, status) = (failure.label(), failure.status());
     tracing::debug!(error = label, origin = failure.origin().label(), "{failure}");
     record.fail(failure);
+    if record.is_grpc {
+        record.answered(StatusCode::OK);
+        let (mut parts, body) = Response::new(ResponseBody::text(Bytes::new())).into_parts();
+        grpc::fail(&mut parts.headers, failure);
+        parts.headers.insert(ERROR_HEADER, HeaderValue::from_static(label));
+        return Response::from_parts(parts, body);
+    }
     let text = Bytes::from(format!("sluicegate: {failure}\n"));
     record.answered(status);
     record.bytes = text.len() as u64;

@@ -1,0 +1,59 @@
+//! The proxy's own errors as gRPC says them: with HTTP's status 200, and a status of its own in the headers of a response
+//! that has nothing else (gRPC over HTTP/2, "Trailers-Only").
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+
+use crate::failure::Failure;
+
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Whether these are the headers of a gRPC call.
+pub(crate) fn is_call(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Says what failed.
+pub(crate) fn fail(headers: &mut HeaderMap, failure: &Failure) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(STATUS, HeaderValue::from_static(status(failure)));
+    if let Ok(message) = HeaderValue::from_str(&encoded(&failure.to_string())) {
+        headers.insert(MESSAGE, message);
+    }
+}
+
+/// gRPC's own mapping ("HTTP to gRPC Status Code Mapping"), but for timeouts, which it has a status for.
+fn status(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::ResponseTimeout { .. } => "4", // DEADLINE_EXCEEDED
+        _ => match failure.status() {
+            StatusCode::BAD_REQUEST => "13", // INTERNAL
+            StatusCode::NOT_FOUND => "12",   // UNIMPLEMENTED
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => "14", // UNAVAILABLE
+            _ => "2",                        // UNKNOWN
+        },
+    }
+}
+
+/// Everything but printable ASCII, and the sign itself, percent-encoded.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b' '..=b'~' if byte != b'%' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_encoded() {
+        assert_eq!(encoded("10% of \u{e4}\n"), "10%25 of %C3%A4%0A");
+    }
+}
