@@ -78,7 +78,10 @@ fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
         headers.remove(CONTENT_LENGTH);
     }
     hop.takes_trailers = headers.get_all(TE).iter().any(|value| tokens(value).any(|token| is(token, "trailers")));
-    hop.upgrade = headers.remove(UPGRADE);
+    // It counts only if `Connection` names it (RFC 9110, section 7.8); hyper sees it the same way.
+    let is_named = |value: &HeaderValue| tokens(value).any(|token| is(token, "upgrade"));
+    let is_meant = headers.get_all(CONNECTION).iter().any(is_named);
+    hop.upgrade = headers.remove(UPGRADE).filter(|_| is_meant);
     // The wait for "100 Continue" is this hop's: the client gets it when the body is first asked for.
     for name in [TE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, KEEP_ALIVE, PROXY_CONNECTION, CLIENT_CERTIFICATE]
     {
@@ -153,5 +156,6 @@ mod tests {
     fn trailers_and_upgrades_are_noticed() {
         assert!(check(&[("te", "deflate, Trailers")], &[]).takes_trailers);
         assert_eq!(check(&[("upgrade", "h2c"), ("connection", "upgrade")], &[]).upgrade.unwrap(), "h2c");
+        assert_eq!(check(&[("upgrade", "websocket"), ("connection", "keep-alive")], &[]).upgrade, None);
     }
 }

@@ -49,7 +49,10 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         return Err(Failure::NotSupported("CONNECT"));
     }
     settle_target(&mut parts.uri, &mut parts.headers, parts.version, client)?;
-    let hop = headers::clean(&mut parts.headers);
+    let mut hop = headers::clean(&mut parts.headers);
+    if parts.version != Version::HTTP_11 {
+        hop.upgrade = None;
+    }
     let is_upgrade = hop.is_special() && forward_hop(&hop, &mut parts.headers)?;
     forward_client(&hop, &mut parts.headers, client);
     if parts.version == Version::HTTP_2 {

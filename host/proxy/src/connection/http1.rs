@@ -25,8 +25,10 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result
     let checked = Checked::new(io, Rc::clone(&client.traffic), Rules::default());
     // The worker's sweep watches for clients that are slow to send a head: cheaper than a timer per request.
     let mut connection = Builder::new().header_read_timeout(None).serve_connection(checked, service);
-    client.watch(Pin::new(&mut connection)).await?;
+    let served = client.watch(Pin::new(&mut connection)).await;
+    // Taken out whatever happened: it holds the client, which holds it.
     let tunnel = client.tunnel.take();
+    served?;
     if let (Some(tunnel), Parts { io, read_buf, .. }) = (tunnel, connection.into_parts())
         && let Some((io, held)) = io.into_tunnel()
     {

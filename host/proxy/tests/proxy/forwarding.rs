@@ -1,6 +1,6 @@
 //! What goes through, and what does not.
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{GET, Origin, Proxy, QUICK, check_failure};
 
@@ -230,4 +230,33 @@ async fn an_early_answer_reaches_a_client_that_still_sends() {
     let response = client.response("POST").await.unwrap();
     assert_eq!((response.status(), response.text()), (413, "no"));
     assert_eq!(client.get("/").await.status(), 413, "the connection lives on");
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_is_asked_for_by_both_headers() {
+    let origin = Origin::new(|mut wire, _| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: own\r\nConnection: upgrade\r\n\r\nearly").await;
+        let mut bytes = [0; 4];
+        // Ends with the connection where nothing was switched.
+        if wire.stream.read_exact(&mut bytes).await.is_ok() {
+            wire.stream.write_all(&bytes).await.unwrap();
+        }
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    // One header alone asks for nothing: an endpoint that switches all the same is wrong, and nothing is left behind.
+    for version in ["1.1", "1.0"] {
+        let connection = if version == "1.1" { "keep-alive" } else { "upgrade" };
+        let request = format!("GET / HTTP/{version}\r\nHost: a\r\nUpgrade: own\r\nConnection: {connection}\r\n\r\n");
+        check_failure(&proxy, &request, 502, "bad_response").await;
+    }
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: own\r\nConnection: keep-alive, Upgrade\r\n\r\n").await;
+    let head = client.head().await.unwrap();
+    assert_eq!((head.status(), head.header("upgrade"), head.header("connection")), (101, Some("own"), Some("upgrade")));
+    client.send("ping").await;
+    client.stream.shutdown().await.unwrap();
+    assert_eq!(client.rest().await, b"earlyping");
+    proxy.settle().await;
 }

@@ -141,6 +141,12 @@ impl Wire {
         Some(())
     }
 
+    /// Everything up to the connection's end.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        while self.fill().await.is_some() {}
+        std::mem::take(&mut self.buffer)
+    }
+
     /// A whole request. None when the connection ends first.
     pub(crate) async fn request(&mut self) -> Option<Message> {
         let mut message = self.head().await?;
