@@ -6,6 +6,8 @@ use http::StatusCode;
 use sluicegate_core::Outcome;
 use sluicegate_wire::framing::Violation;
 
+use crate::body::BodyError;
+
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -42,7 +44,7 @@ pub(crate) enum Failure {
     #[error("no connection to {endpoint} within {timeout:?}")]
     ConnectTimeout { endpoint: Arc<str>, timeout: Duration },
     #[error("{endpoint} closed the connection before it answered: {source}")]
-    UpstreamClosed { endpoint: Arc<str>, source: hyper::Error, sent: bool },
+    UpstreamClosed { endpoint: Arc<str>, source: BodyError, sent: bool },
     #[error("{endpoint} answered with something that is not HTTP/1.1: {reason}")]
     BadResponse { endpoint: Arc<str>, reason: String },
     #[error("{endpoint} did not answer within {timeout:?}")]

@@ -24,7 +24,6 @@ mod listener;
 mod metrics;
 mod multiplexed;
 mod record;
-mod replay;
 mod request;
 mod respond;
 mod route;

@@ -107,8 +107,11 @@ impl Connection {
             .max_send_buf_size(SEND_BUFFER);
         let name = || Arc::clone(&endpoint.name);
         let handshake = builder.handshake(io).await;
-        let (sender, mut connection) =
-            handshake.map_err(|source| Failure::UpstreamClosed { endpoint: name(), source, sent: false })?;
+        let (sender, mut connection) = handshake.map_err(|source| Failure::UpstreamClosed {
+            endpoint: name(),
+            source: source.into(),
+            sent: false,
+        })?;
         let (endpoint, open) = (name(), OpenConnection::begin(endpoint.live.clone()));
         let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
         let current = Rc::clone(&allowed);

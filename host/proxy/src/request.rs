@@ -27,6 +27,8 @@ pub(crate) struct Inbound {
     pub(crate) is_repeatable: bool,
     /// Whether the client asks to go on in another protocol.
     pub(crate) is_upgrade: bool,
+    /// Whether the client waits with its body until it is asked for it.
+    pub(crate) expects_continue: bool,
 }
 
 impl Inbound {
@@ -58,7 +60,11 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
-    let body = if incoming.is_end_stream() { RequestBody::Empty } else { RequestBody::streaming(incoming) };
+    let body = if incoming.is_end_stream() {
+        RequestBody::Empty
+    } else {
+        RequestBody::streaming(incoming, hop.expects_continue)
+    };
     parts.version = Version::HTTP_11;
     if !matches!(body, RequestBody::Empty) && !parts.headers.contains_key(CONTENT_LENGTH) {
         // hyper would leave out the body of a GET that has no length.
@@ -70,6 +76,7 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         body,
         is_repeatable,
         is_upgrade,
+        expects_continue: hop.expects_continue,
     }))
 }
 

@@ -8,13 +8,13 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Uri,
+    HeaderValue, Response, StatusCode, Uri,
     header::{CONNECTION, HOST, TRANSFER_ENCODING},
     request::Parts,
     uri::{Authority, Scheme},
 };
 
-use super::{Answer, Deadline, accept, client_body, name_of};
+use super::{Answer, Deadline, accept, bad_response, client_body, name_of};
 use crate::{
     attempt::Attempt, body::Source, cluster::ClusterSettings, endpoint::WorkerEndpoint, failure::Failure,
     record::Record, request::Inbound,
@@ -54,7 +54,14 @@ pub(super) async fn send(
         })
         .await;
         let mut error = match result {
-            Some(Ok(response)) => return accept(endpoint, attempt, (response, Source::Stream { _place: stream })),
+            Some(Ok(response)) => {
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    return Err(bad_response(endpoint, "a switch of protocols that HTTP/2 does not have".into()));
+                }
+                let (head, incoming) = response.into_parts();
+                let source = Source::Http2 { incoming, _place: stream };
+                return accept(endpoint, attempt, Response::from_parts(head, ()), source);
+            }
             Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {
                 return Err(client_body(record));
             }
@@ -75,7 +82,11 @@ pub(super) async fn send(
                 inbound.head.parts.headers.extend(host.map(|host| (HOST, host)));
             }
             returned => {
-                return Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: returned.is_none() });
+                return Err(Failure::UpstreamClosed {
+                    endpoint: name_of(endpoint),
+                    source: source.into(),
+                    sent: returned.is_none(),
+                });
             }
         }
     }

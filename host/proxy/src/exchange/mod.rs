@@ -5,9 +5,9 @@
 //! - *On another endpoint*, up to the cluster's `max_attempts`: only when no connection could be made, so nothing of
 //!   the request was sent.
 //! - *On another connection to the same endpoint*, without counting it as an attempt: when a reused connection turns
-//!   out to be closed. Endpoints may close an idle connection at any moment (RFC 9112, section 9.6). If hyper had not
-//!   begun to send, any request is sent again; if it had and nothing came back, only a repeatable one, once, on a
-//!   fresh connection.
+//!   out to be closed. Endpoints may close an idle connection at any moment (RFC 9112, section 9.6). If nothing had
+//!   been sent, any request is sent again; if something had and nothing came back, only a repeatable one; either way
+//!   on a fresh connection.
 //!
 //! Nothing else is sent twice.
 //!
@@ -25,11 +25,9 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderValue, Response,
     header::{CONNECTION, UPGRADE},
 };
-use hyper::body::{Body, Incoming};
-use sluicegate_core::Outcome;
 
 use crate::{
     attempt::Attempt,
@@ -45,8 +43,8 @@ use crate::{
     tunnel::Tunnel,
 };
 
-/// A response's head, its body, and what the rest of that comes over.
-type Answer = (Response<Incoming>, Source);
+/// A response's head, and where its body comes from.
+type Answer = (Response<()>, Source);
 
 /// Gets an answer for a request from one of the cluster's endpoints, or says why there is none.
 pub(crate) async fn exchange(
@@ -124,11 +122,13 @@ impl<'a> Deadline<'a> {
 }
 
 /// Checks a response and makes it one of this hop.
-fn accept(endpoint: &WorkerEndpoint, attempt: &mut Attempt, (mut response, source): Answer) -> Result<Answer, Failure> {
+fn accept(
+    endpoint: &WorkerEndpoint,
+    attempt: &mut Attempt,
+    mut response: Response<()>,
+    source: Source,
+) -> Result<Answer, Failure> {
     let protocol = response.headers().get(UPGRADE).cloned();
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !matches!(source, Source::Switched(_)) {
-        return Err(bad_response(endpoint, "a switch of protocols that nobody asked for".into()));
-    }
     if headers::clean(response.headers_mut()).has_other_coding {
         return Err(bad_response(endpoint, "a transfer coding other than chunked".into()));
     }
@@ -142,23 +142,17 @@ fn accept(endpoint: &WorkerEndpoint, attempt: &mut Attempt, (mut response, sourc
 
 /// Passes a response on to the client.
 fn relay((response, source): Answer, attempt: Attempt, mut record: Record) -> Response<ResponseBody> {
-    let (mut parts, incoming) = response.into_parts();
+    let (mut parts, ()) = response.into_parts();
     record.answered(parts.status);
-    record.settle(incoming.size_hint().exact(), &mut parts.version, &mut parts.headers);
-    // Most responses fit into one read: then the connection is free before the client has got anything.
+    record.settle(source.size_hint().exact(), &mut parts.version, &mut parts.headers);
     let body = match source {
-        Source::Driven(upstream) if upstream.is_idle() => {
-            attempt.release(upstream);
-            attempt.finish(Outcome::Answered);
-            ResponseBody::relay(incoming, Source::None, None, record)
-        }
         Source::Switched(upstream) => {
             let (io, early) = upstream.into_tunnel();
             let client = Rc::clone(&record.client);
             *client.tunnel.borrow_mut() = Some(Box::new(Tunnel { io, early, attempt, record }));
             ResponseBody::text(Bytes::new())
         }
-        source => ResponseBody::relay(incoming, source, Some(attempt), record),
+        source => ResponseBody::relay(source, attempt, record),
     };
     Response::from_parts(parts, body)
 }
