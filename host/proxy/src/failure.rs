@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     Malformed(Violation),
     #[error("{0} is not supported")]
     NotSupported(&'static str),
+    #[error("too many connections")]
+    TooManyConnections,
     #[error("no route for this host and path")]
     NoRoute,
     #[error("cluster {cluster} has no endpoint to send this request to")]
@@ -54,7 +56,7 @@ pub(crate) enum Failure {
 }
 
 /// All labels, so that a counter for each can be registered up front.
-pub(crate) const LABELS: [&str; 10] = [
+pub(crate) const LABELS: [&str; 11] = [
     "bad_request",
     "not_supported",
     "no_route",
@@ -65,6 +67,7 @@ pub(crate) const LABELS: [&str; 10] = [
     "bad_response",
     "response_timeout",
     "client_body",
+    "too_many_connections",
 ];
 
 impl Failure {
@@ -82,6 +85,7 @@ impl Failure {
             Self::BadResponse { .. } => 7,
             Self::ResponseTimeout { .. } => 8,
             Self::ClientBody => 9,
+            Self::TooManyConnections => 10,
         }
     }
 
@@ -96,7 +100,7 @@ impl Failure {
             Self::Malformed(violation) => StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST),
             Self::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint { .. } | Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect { .. } | Self::UpstreamClosed { .. } | Self::BadResponse { .. } => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout { .. } | Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -105,7 +109,7 @@ impl Failure {
     pub(crate) fn origin(&self) -> Origin {
         match self {
             Self::BadRequest(_) | Self::Malformed(_) | Self::NotSupported(_) | Self::ClientBody => Origin::Client,
-            Self::NoRoute | Self::NoEndpoint { .. } => Origin::Proxy,
+            Self::NoRoute | Self::TooManyConnections | Self::NoEndpoint { .. } => Origin::Proxy,
             _ => Origin::Upstream,
         }
     }

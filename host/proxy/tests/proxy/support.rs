@@ -285,7 +285,7 @@ impl Proxy {
         let counts: &'static Counts = Box::leak(Box::default());
         let thread_start =
             Arc::new(|_| Box::new(metrics::set_default_local_recorder(counts)) as Box<dyn std::any::Any>);
-        let options = WorkerOptions { clock, access_log: true, thread_start };
+        let options = WorkerOptions { clock, access_log: true, limits: Arc::default(), thread_start };
         let workers =
             spawn_workers(count, &[ListenerSettings::plain("127.0.0.1:0".parse().unwrap())], &options).unwrap();
         let mut arena = LiveArena::default();
