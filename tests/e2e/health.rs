@@ -176,6 +176,62 @@ fn who_is_killed_is_noticed_by_its_port_and_everybody_is_used_when_all_are_gone(
 }
 
 #[test]
+fn checks_end_with_the_endpoint_and_with_the_cluster() {
+    let patients: Vec<Patient> = (0..2).map(|_| Patient::start()).collect();
+    let addresses = quoted(patients.iter().map(|patient| patient.address));
+    let health = format!("[cluster.api.health]\npath = \"/health\"\n{QUICK}");
+    let proxy = Proxy::start(&config(&addresses, &health), |_| {});
+    let asked = |index: usize| patients[index].asked.load(Relaxed);
+    let goes_on = |index: usize| {
+        let before = asked(index);
+        eventually("it is asked", || (asked(index) > before + 3).then_some(()));
+    };
+    let is_over = |index: usize| {
+        eventually("it is not asked any more", || {
+            let before = asked(index);
+            // Twice as long as from one question to the next.
+            thread::sleep(Duration::from_millis(100));
+            (asked(index) == before).then_some(())
+        });
+    };
+    goes_on(0);
+    goes_on(1);
+    proxy.reconfigure(&config(&addresses[..1], &health));
+    is_over(1);
+    goes_on(0);
+    let other = config(&addresses[1..], &health).replace("api", "other");
+    proxy.reconfigure(&other);
+    is_over(0);
+    goes_on(1);
+    proxy.reconfigure(&config(&addresses[1..], "").replace("api", "other"));
+    is_over(1);
+}
+
+#[test]
+fn who_flaps_stays_out_and_costs_no_request() {
+    let patients: Vec<Patient> = (0..3).map(|_| Patient::start()).collect();
+    // Each way takes several results in a row, so that the flapping itself does not come through.
+    let health = "[cluster.api.health]\npath = \"/health\"\ninterval_ms = 10\nhealthy_threshold = 1000\n";
+    let proxy = Proxy::start(&config(&quoted(patients.iter().map(|patient| patient.address)), health), |_| {});
+    (0..3).for_each(|index| drop(becomes(&proxy, index, "healthy")));
+    let load = Load::start(proxy.address, 4);
+    patients[0].becomes(500);
+    becomes(&proxy, 0, "unhealthy");
+    let failed = load.so_far().failed.len();
+    for _ in 0..10 {
+        for answer in [200, CLOSED, 500] {
+            patients[0].becomes(answer);
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert_eq!(endpoint(&proxy, 0)["state"], "unhealthy");
+    // No more than what was under way when it was found out.
+    assert!(load.stop().failed.len() <= failed + 4);
+    let changes = proxy.log().iter().filter(|line| line["message"] == "endpoint healthy again").count();
+    assert_eq!(changes, 0);
+}
+
+#[test]
 fn a_check_may_go_to_another_port_with_a_host_and_a_status_of_its_own() {
     if !peers::has("nginx") {
         return;
@@ -309,7 +365,7 @@ fn who_answers_badly_is_put_aside_and_comes_back() {
 
 #[test]
 fn a_draining_endpoint_finishes_what_it_has_and_gets_no_more() {
-    let origins = vec![Origin::start(Duration::from_millis(500)), Origin::start(Duration::ZERO)];
+    let origins = [Origin::start(Duration::from_millis(500)), Origin::start(Duration::ZERO)];
     let addresses: Vec<SocketAddr> = origins.iter().map(|origin| origin.address).collect();
     let text = |drain: &str| {
         config(&[format!("{{ address = \"{}\"{drain} }}", addresses[0]), format!("\"{}\"", addresses[1])], "")

@@ -140,3 +140,35 @@ impl Drop for Task {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sluicegate_core::{ClusterSnapshot, EndpointSpec, HealthSpec, LiveArena};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_so_many_are_asked_at_once_and_nobody_when_it_goes() {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Two connections for each turn there is, to somebody who never answers.
+        let specs = (1..=MAX_AT_ONCE as u8 * 2).map(|last| EndpointSpec::new(([127, 0, 0, last], port).into()));
+        let all = ClusterSnapshot::empty("test").next(&specs.collect::<Vec<_>>(), &mut LiveArena::default(), 0);
+        let check = HealthCheck {
+            question: Question::Http { path: http::uri::PathAndQuery::from_static("/"), host: None, expect: vec![] },
+            port: None,
+            spec: HealthSpec { jitter_percent: 0, timeout_ns: 60_000_000_000, ..HealthSpec::default() },
+        };
+        let (results, mut events) = mpsc::channel(1);
+        let mut prober = Prober::new(Clock::start(), 1, results);
+        prober.set_way(Some(&check), &ClusterSettings::default(), all.endpoints());
+        let mut accepted = Vec::new();
+        for _ in 0..MAX_AT_ONCE {
+            accepted.push(listener.accept().await.unwrap());
+        }
+        timeout(Duration::from_millis(200), listener.accept()).await.expect_err("one more than there may be");
+        drop(prober);
+        assert!(events.recv().await.is_none(), "all tasks are over");
+    }
+}
