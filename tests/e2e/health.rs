@@ -1,77 +1,13 @@
 //! Who may be picked: health checks, outliers, draining, priorities, slow start; with origins that are well and ill.
 
-use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc,
-        atomic::{AtomicU16, AtomicU64, Ordering::Relaxed},
-    },
-    thread,
-    time::Duration,
-};
+use std::{net::SocketAddr, thread, time::Duration};
 
 use serde_json::Value;
-use sluicegate_tests::{Authority, Load, Origin, Proxy, eventually, get, peers};
-
-const HUNG: u16 = 0;
-const CLOSED: u16 = 1;
-
-/// An origin whose answers are as the test wants them: a status, or [`HUNG`], or [`CLOSED`].
-struct Patient {
-    address: SocketAddr,
-    answer: Arc<AtomicU16>,
-    asked: Arc<AtomicU64>,
-    served: Arc<AtomicU64>,
-}
-
-impl Patient {
-    /// One whose answers to everything but `/health` are 200 with its address.
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (answer, asked, served) = (Arc::new(AtomicU16::new(200)), Arc::default(), Arc::default());
-        let patient = Self { address, answer, asked, served };
-        let (answer, asked, served) =
-            (Arc::clone(&patient.answer), Arc::clone(&patient.asked), Arc::clone(&patient.served));
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (answer, asked, served) = (Arc::clone(&answer), Arc::clone(&asked), Arc::clone(&served));
-                thread::spawn(move || serve(&mut stream.unwrap(), address, &answer, (&asked, &served)));
-            }
-        });
-        patient
-    }
-
-    fn becomes(&self, answer: u16) {
-        self.answer.store(answer, Relaxed);
-    }
-}
-
-fn serve(stream: &mut TcpStream, address: SocketAddr, answer: &AtomicU16, counts: (&AtomicU64, &AtomicU64)) {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while stream.read(&mut byte).is_ok_and(|count| count == 1) {
-        head.push(byte[0]);
-        if !head.ends_with(b"\r\n\r\n") {
-            continue;
-        }
-        let is_check = head.starts_with(b"GET /health ");
-        let answer = answer.load(Relaxed);
-        match answer {
-            CLOSED => return,
-            HUNG => thread::sleep(Duration::from_secs(60)),
-            _ => {}
-        }
-        (if is_check { counts.0 } else { counts.1 }).fetch_add(1, Relaxed);
-        let body = address.to_string();
-        let text = format!("HTTP/1.1 {answer} x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        if stream.write_all(text.as_bytes()).is_err() {
-            return;
-        }
-        head.clear();
-    }
-}
+use sluicegate_tests::{
+    Authority, Load, Origin, Patient, Proxy, eventually, get,
+    patient::{CLOSED, HUNG},
+    peers,
+};
 
 /// A configuration with one cluster, `api`, with these endpoints and more keys.
 fn config(endpoints: &[String], rest: &str) -> String {
@@ -127,13 +63,13 @@ fn an_ill_endpoint_gets_no_requests_until_it_is_well() {
         assert_eq!(ill["shown_weight"], 0);
         assert_eq!(metric(&proxy, &gauge), 0.0);
         assert!(metric(&proxy, &counted) > 0.0, "what was counted is still there");
-        let (before, others) = (second.served.load(Relaxed), first.served.load(Relaxed));
-        eventually("the others serve", || (first.served.load(Relaxed) > others + 50).then_some(()));
-        assert!(second.served.load(Relaxed) <= before + 4, "only what was under way");
+        let (before, others) = (second.served(), first.served());
+        eventually("the others serve", || (first.served() > others + 50).then_some(()));
+        assert!(second.served() <= before + 4, "only what was under way");
         second.becomes(200);
         becomes(&proxy, 1, "healthy");
         assert_eq!(metric(&proxy, &gauge), 1.0);
-        eventually("it serves again", || (second.served.load(Relaxed) > before + 10).then_some(()));
+        eventually("it serves again", || (second.served() > before + 10).then_some(()));
     }
     let ill = logged(&proxy, "endpoint unhealthy", second.address);
     assert_eq!((ill["cause"].as_str(), ill["level"].as_str()), (Some("status 503"), Some("WARN")));
@@ -181,7 +117,7 @@ fn checks_end_with_the_endpoint_and_with_the_cluster() {
     let addresses = quoted(patients.iter().map(|patient| patient.address));
     let health = format!("[cluster.api.health]\npath = \"/health\"\n{QUICK}");
     let proxy = Proxy::start(&config(&addresses, &health), |_| {});
-    let asked = |index: usize| patients[index].asked.load(Relaxed);
+    let asked = |index: usize| patients[index].asked();
     let goes_on = |index: usize| {
         let before = asked(index);
         eventually("it is asked", || (asked(index) > before + 3).then_some(()));
@@ -344,7 +280,7 @@ fn who_answers_badly_is_put_aside_and_comes_back() {
     let text = config(&quoted(patients.iter().map(|patient| patient.address)), outlier);
     let proxy = Proxy::start(&text, |_| {});
     let load = Load::start(proxy.address, 4);
-    eventually("all serve", || patients.iter().all(|patient| patient.served.load(Relaxed) > 10).then_some(()));
+    eventually("all serve", || patients.iter().all(|patient| patient.served() > 10).then_some(()));
     assert_eq!(load.so_far().failed, Vec::<String>::new());
     patients[0].becomes(500);
     let ejected = becomes(&proxy, 0, "ejected");
@@ -358,8 +294,8 @@ fn who_answers_badly_is_put_aside_and_comes_back() {
     assert_eq!(endpoint(&proxy, 1)["shown_weight"], 1);
     patients.iter().for_each(|patient| patient.becomes(200));
     logged(&proxy, "endpoint back after its ejection", patients[0].address);
-    let before = patients[0].served.load(Relaxed);
-    eventually("it serves again", || (patients[0].served.load(Relaxed) > before + 10).then_some(()));
+    let before = patients[0].served();
+    eventually("it serves again", || (patients[0].served() > before + 10).then_some(()));
     assert!(load.stop().failed.iter().all(|failed| failed.starts_with("500")));
 }
 
@@ -403,7 +339,7 @@ fn the_next_priority_helps_out() {
     let proxy = Proxy::start(&text, |_| {});
     (0..4).for_each(|index| drop(becomes(&proxy, index, "healthy")));
     let load = Load::start(proxy.address, 4);
-    let served = |index: usize| patients[index].served.load(Relaxed);
+    let served = |index: usize| patients[index].served();
     eventually("the first priority serves", || (served(0) > 50 && served(1) > 50).then_some(()));
     assert_eq!((served(2), served(3)), (0, 0));
     // Half of the first priority bears 70% of the load.

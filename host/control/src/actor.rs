@@ -300,7 +300,8 @@ impl Actor {
     /// Something was found out about an endpoint.
     async fn learned(&mut self, changed: bool) {
         if changed && let Err(error) = self.show().await {
-            tracing::error!(cluster = %self.name, %error, "the workers don't hear of changed endpoints");
+            // It is so at the very end only, and then nobody is left who would have to hear.
+            tracing::debug!(cluster = %self.name, %error, "the workers don't hear of changed endpoints");
         }
     }
 

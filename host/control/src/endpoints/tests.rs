@@ -150,7 +150,9 @@ fn draining_and_priorities_are_the_operators() {
     scene.endpoints.set(&specs, 0);
     scene.show(0);
     assert_eq!(scene.shown(), [(1, 1), (2, 1)]);
-    (scene.probe(1, false), scene.probe(2, false), scene.show(0));
+    scene.probe(1, false);
+    scene.probe(2, false);
+    scene.show(0);
     assert_eq!(scene.shown(), [(3, 1)]);
 }
 
@@ -196,7 +198,9 @@ fn who_comes_or_comes_back_warms_up() {
     assert_eq!(scene.shown(), [(1, 10_000), (2, 10_000), (3, 5000)]);
     scene.show(30 * SECOND);
     assert_eq!(scene.shown(), [(1, 1), (2, 1), (3, 1)]);
-    (scene.probe(1, false), scene.show(40 * SECOND));
-    (scene.probe(1, true), scene.show(50 * SECOND));
+    scene.probe(1, false);
+    scene.show(40 * SECOND);
+    scene.probe(1, true);
+    scene.show(50 * SECOND);
     assert_eq!(scene.shown(), [(1, 1000), (2, 10_000), (3, 10_000)]);
 }

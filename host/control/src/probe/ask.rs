@@ -5,7 +5,7 @@ use std::{error::Error, io, net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri,
-    header::{CONTENT_TYPE, HOST, TE, USER_AGENT},
+    header::{CONNECTION, CONTENT_TYPE, HOST, TE, USER_AGENT},
     uri::{Authority, PathAndQuery},
 };
 use http_body_util::{BodyExt, Full, Limited};
@@ -74,7 +74,7 @@ impl Way {
         let host = host.map_or_else(|| address.to_string(), Authority::to_string);
         let request = Request::builder().method(method).header(USER_AGENT, AGENT);
         let mut request = match self.protocol {
-            UpstreamProtocol::Http1 => request.uri(path.as_str()).header(HOST, host),
+            UpstreamProtocol::Http1 => request.uri(path.as_str()).header(HOST, host).header(CONNECTION, "close"),
             UpstreamProtocol::Http2 => {
                 let scheme = if self.tls.is_some() { "https" } else { "http" };
                 request.uri(Uri::builder().scheme(scheme).authority(host).path_and_query(path).build()?)
