@@ -139,7 +139,8 @@ impl Endpoint<'_> {
         self.source.id(self.index)
     }
 
-    /// Its configured weight, from 1 to 65535.
+    /// Its weight, from 1 to 65535: the configured one, unless endpoints warm up or priorities share the load, which then
+    /// is in all weights.
     #[inline]
     pub fn weight(&self) -> u32 {
         self.source.weight(self.index)

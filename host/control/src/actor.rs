@@ -1,23 +1,56 @@
 //! A cluster's actor: the one task that changes this cluster, so that changes come one after the other, while a slow
 //! compile for one cluster holds up no other.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use sluicegate_core::{ClusterSnapshot, EndpointSpec, LiveArena};
+use sluicegate_core::{ClusterSnapshot, EndpointSpec, Level, Suspect};
 use sluicegate_policy::{Clock, Engine, Plugin, Refusal, Report, Supervisor, SupervisorStatus, Swapped};
 use sluicegate_proxy::{ClusterSettings, ControlError, WorkerHandle};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    config::Eligibility,
+    endpoints::{EndpointView, Endpoints},
+    probe::{Probed, Prober},
+};
+
+/// How often it is looked whose ejection is over and who has warmed up: each step of a weight is shown to the policies,
+/// so that more often would cost them something, and an operator counts in seconds.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is found out about endpoints and waits for the actor. Health checks wait when it is full; what workers report
+/// they report again.
+const EVENTS: usize = 1024;
 
 /// What is known of a cluster at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterStatus {
+    /// Who may be picked.
     pub(crate) snapshot: Arc<ClusterSnapshot>,
+    /// Everybody.
+    pub(crate) endpoints: Arc<[EndpointView]>,
+    pub(crate) levels: Arc<[Level]>,
     pub(crate) policy: SupervisorStatus,
+}
+
+/// What somebody has found out about an endpoint.
+pub(crate) enum Event {
+    /// By asking it.
+    Probed(Probed),
+    /// By its answers.
+    Suspected(Suspect),
 }
 
 enum Command {
     Policy { plugin: Plugin, since: Option<Instant>, done: oneshot::Sender<Result<Swapped, Refusal>> },
     Endpoints { specs: Vec<EndpointSpec>, done: oneshot::Sender<Result<(), ControlError>> },
+    Eligibility { rules: Box<Eligibility>, done: oneshot::Sender<Result<(), ControlError>> },
     Settings { settings: ClusterSettings, done: oneshot::Sender<Result<(), ControlError>> },
     Remove { done: oneshot::Sender<Result<(), ControlError>> },
 }
@@ -44,22 +77,36 @@ impl ClusterHandle {
     pub(crate) async fn start(
         name: &str,
         specs: &[EndpointSpec],
+        rules: Eligibility,
         settings: ClusterSettings,
         means: Means,
     ) -> Result<Self, ControlError> {
-        let mut arena = LiveArena::default();
-        let snapshot = Arc::new(ClusterSnapshot::empty(name).next(specs, &mut arena, means.clock.now()));
         let Means { engine, clock, workers, seed } = means;
+        let (results, events) = mpsc::channel(EVENTS);
+        let mut prober = Prober::new(clock, seed, results.clone());
+        // A report that finds no room is made again when the endpoint has failed as often once more.
+        let report = Arc::new(move |suspect| drop(results.try_send(Event::Suspected(suspect))));
+        let mut endpoints = Endpoints::new(name, rules, report, clock.now());
+        endpoints.set(specs, clock.now());
+        let empty = ClusterSnapshot::empty(name);
+        let snapshot = Arc::new(endpoints.show(&empty, clock.now()).unwrap_or(empty));
         let count = workers.len() as u32;
         let (supervisor, inboxes, reports) = Supervisor::new(engine, clock, Arc::clone(&snapshot), seed, count);
         for (worker, inbox) in workers.iter().zip(inboxes) {
             worker.add_cluster(name.into(), settings.clone(), Arc::clone(&snapshot), inbox).await?;
         }
         let (commands, inbox) = mpsc::unbounded_channel();
-        let (publish, status) =
-            watch::channel(ClusterStatus { snapshot: Arc::clone(&snapshot), policy: supervisor.status() });
-        let actor = Actor { name: name.into(), workers, clock, arena, snapshot, supervisor, publish };
-        tokio::spawn(actor.run(inbox, reports));
+        prober.set_way(endpoints.check(), &settings, endpoints.all());
+        let views = endpoints.views(&snapshot);
+        let (publish, status) = watch::channel(ClusterStatus {
+            snapshot: Arc::clone(&snapshot),
+            endpoints: Arc::clone(&views),
+            levels: Arc::clone(endpoints.levels()),
+            policy: supervisor.status(),
+        });
+        let name = name.into();
+        let actor = Actor { name, workers, clock, settings, endpoints, views, prober, snapshot, supervisor, publish };
+        tokio::spawn(actor.run(inbox, reports, events));
         Ok(Self { commands, status })
     }
 
@@ -71,6 +118,12 @@ impl ClusterHandle {
 
     pub(crate) async fn set_endpoints(&self, specs: Vec<EndpointSpec>) -> Result<(), ControlError> {
         self.ask(|done| Command::Endpoints { specs, done }).await.unwrap_or(Err(ControlError::WorkerGone))
+    }
+
+    pub(crate) async fn set_eligibility(&self, rules: Eligibility) -> Result<(), ControlError> {
+        self.ask(|done| Command::Eligibility { rules: rules.into(), done })
+            .await
+            .unwrap_or(Err(ControlError::WorkerGone))
     }
 
     pub(crate) async fn set_settings(&self, settings: ClusterSettings) -> Result<(), ControlError> {
@@ -93,14 +146,25 @@ struct Actor {
     name: Arc<str>,
     workers: Vec<WorkerHandle>,
     clock: Clock,
-    arena: LiveArena,
+    endpoints: Endpoints,
+    views: Arc<[EndpointView]>,
+    prober: Prober,
+    settings: ClusterSettings,
     snapshot: Arc<ClusterSnapshot>,
     supervisor: Supervisor,
     publish: watch::Sender<ClusterStatus>,
 }
 
 impl Actor {
-    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>, mut reports: mpsc::Receiver<Report>) {
+    async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut reports: mpsc::Receiver<Report>,
+        mut events: mpsc::Receiver<Event>,
+    ) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut found = Vec::new();
         loop {
             tokio::select! {
                 // Faults first: what is broken is mended before it is changed.
@@ -114,13 +178,29 @@ impl Actor {
                     }
                     None => return,
                 },
+                // Many at once change the picture once.
+                _ = events.recv_many(&mut found, EVENTS) => {
+                    let now = self.clock.now();
+                    let mut changed = false;
+                    found.drain(..).for_each(|event| changed |= self.endpoints.take_in(event, now));
+                    self.learned(changed).await;
+                }
+                _ = tick.tick(), if self.endpoints.needs_ticks() => {
+                    let changed = self.endpoints.tick(self.clock.now());
+                    self.learned(changed).await;
+                }
             }
             self.publish.send_replace(self.status());
         }
     }
 
     fn status(&self) -> ClusterStatus {
-        ClusterStatus { snapshot: Arc::clone(&self.snapshot), policy: self.supervisor.status() }
+        ClusterStatus {
+            snapshot: Arc::clone(&self.snapshot),
+            endpoints: Arc::clone(&self.views),
+            levels: Arc::clone(self.endpoints.levels()),
+            policy: self.supervisor.status(),
+        }
     }
 
     /// Does as told; says whether that was the last thing.
@@ -137,7 +217,16 @@ impl Actor {
                 self.publish.send_replace(self.status());
                 let _ = done.send(changed);
             }
+            Command::Eligibility { rules, done } => {
+                let changed = self.set_eligibility(*rules).await;
+                self.publish.send_replace(self.status());
+                let _ = done.send(changed);
+            }
             Command::Settings { settings, done } => {
+                if settings.protocol != self.settings.protocol || settings.tls != self.settings.tls {
+                    self.prober.set_way(self.endpoints.check(), &settings, self.endpoints.all());
+                }
+                self.settings = settings.clone();
                 let mut changed = Ok(());
                 for worker in &self.workers {
                     changed = changed.and(worker.update_cluster(Arc::clone(&self.name), settings.clone()).await);
@@ -191,13 +280,42 @@ impl Actor {
     }
 
     async fn set_endpoints(&mut self, specs: &[EndpointSpec]) -> Result<(), ControlError> {
-        let next = Arc::new(self.snapshot.next(specs, &mut self.arena, self.clock.now()));
-        self.supervisor.set_snapshot(Arc::clone(&next));
-        self.snapshot = next;
-        for worker in &self.workers {
+        self.endpoints.set(specs, self.clock.now());
+        self.prober.set_endpoints(self.endpoints.all());
+        self.show().await?;
+        let (endpoints, shown) = (self.endpoints.all().len(), self.snapshot.endpoints().len());
+        tracing::info!(cluster = %self.name, endpoints, shown, "endpoints changed");
+        Ok(())
+    }
+
+    async fn set_eligibility(&mut self, rules: Eligibility) -> Result<(), ControlError> {
+        let asks_anew = rules.health.as_ref() != self.endpoints.check();
+        self.endpoints.set_rules(rules, self.clock.now());
+        if asks_anew {
+            self.prober.set_way(self.endpoints.check(), &self.settings, self.endpoints.all());
+        }
+        self.show().await
+    }
+
+    /// Something was found out about an endpoint.
+    async fn learned(&mut self, changed: bool) {
+        if changed && let Err(error) = self.show().await {
+            // It is so at the very end only, and then nobody is left who would have to hear.
+            tracing::debug!(cluster = %self.name, %error, "the workers don't hear of changed endpoints");
+        }
+    }
+
+    /// Shows the workers who may be picked now, if that is different.
+    async fn show(&mut self) -> Result<(), ControlError> {
+        let next = self.endpoints.show(&self.snapshot, self.clock.now()).map(Arc::new);
+        if let Some(next) = &next {
+            self.snapshot = Arc::clone(next);
+            self.supervisor.set_snapshot(Arc::clone(next));
+        }
+        self.views = self.endpoints.views(&self.snapshot);
+        for worker in self.workers.iter().filter(|_| next.is_some()) {
             worker.set_endpoints(Arc::clone(&self.name), Arc::clone(&self.snapshot)).await?;
         }
-        tracing::info!(cluster = %self.name, endpoints = self.snapshot.endpoints().len(), "endpoints changed");
         Ok(())
     }
 }

@@ -6,13 +6,17 @@
 
 mod actor;
 pub mod config;
+mod endpoints;
+mod metrics;
 mod plane;
 mod policies;
+mod probe;
 mod run;
 mod status;
 pub mod tls;
 pub mod watch;
 
+pub use metrics::describe_metrics;
 pub use plane::{Applied, ApplyError, Plane, PlaneOptions, try_out_all};
 pub use run::{PlaneHandle, run};
 pub use status::Board;

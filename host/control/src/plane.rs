@@ -117,7 +117,14 @@ impl Plane {
         for (name, tried) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
             let cluster = &new.clusters[name];
             let settings = secured.settings(name, cluster);
-            let handle = ClusterHandle::start(name, &cluster.endpoints, settings, self.means.clone()).await?;
+            let handle = ClusterHandle::start(
+                name,
+                &cluster.endpoints,
+                cluster.eligibility.clone(),
+                settings,
+                self.means.clone(),
+            )
+            .await?;
             self.clusters.insert(Arc::clone(name), handle.clone());
             // It worked a moment ago. If it does not now, that is logged, and the fallback serves.
             let _ = handle.set_policy(tried.plugin.clone(), None).await;
@@ -161,10 +168,13 @@ impl Plane {
         (new, secured): (&Config, &Secured),
         tried: Option<&Tried>,
     ) -> Result<(), ControlError> {
-        let ClusterChange::Changed { endpoints, settings, .. } = change else { return Ok(()) };
+        let ClusterChange::Changed { endpoints, eligibility, settings, .. } = change else { return Ok(()) };
         let (Some(handle), Some(cluster)) = (self.clusters.get(name), new.clusters.get(name)) else { return Ok(()) };
         if settings {
             handle.set_settings(secured.settings(name, cluster)).await?;
+        }
+        if eligibility {
+            handle.set_eligibility(cluster.eligibility.clone()).await?;
         }
         if endpoints {
             handle.set_endpoints(cluster.endpoints.clone()).await?;

@@ -11,10 +11,13 @@ use std::{
 use metrics::{Gauge, gauge};
 use serde_json::{Value, json};
 use sluicegate_admin::Status;
-use sluicegate_core::{ClusterSnapshot, Endpoint, Signal};
+use sluicegate_core::{ClusterSnapshot, Level, Signal};
 use sluicegate_policy::{Clock, Generation, SupervisorStatus};
 
-use crate::actor::{ClusterHandle, ClusterStatus};
+use crate::{
+    actor::{ClusterHandle, ClusterStatus},
+    endpoints::EndpointView,
+};
 
 /// Whether the proxy takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +82,11 @@ impl Status for Board {
     fn status(&self) -> Value {
         let now = self.clock.now();
         let clusters = self.clusters().into_iter().map(|(name, status)| {
-            let endpoints: Vec<Value> =
-                status.snapshot.endpoints().iter().map(|endpoint| endpoint_json(endpoint, now)).collect();
+            let endpoints: Vec<Value> = status.endpoints.iter().map(|view| endpoint_json(view, now)).collect();
             let cluster = json!({
                 "endpoints_generation": status.snapshot.generation,
                 "endpoints": endpoints,
+                "priorities": status.levels.iter().map(level_json).collect::<Vec<_>>(),
                 "policy": policy_json(&status.policy),
             });
             (name.to_string(), cluster)
@@ -101,14 +104,16 @@ impl Status for Board {
         let now = self.clock.now();
         let mut gauges = Vec::new();
         for (cluster, status) in self.clusters() {
-            for endpoint in status.snapshot.endpoints() {
-                for (name, signal) in [
-                    ("sluicegate_endpoint_in_flight", Signal::InFlight),
-                    ("sluicegate_endpoint_connections", Signal::Connections),
+            for view in &*status.endpoints {
+                let read = |signal| view.endpoint.live.read(signal, now) as f64;
+                for (name, value) in [
+                    ("sluicegate_endpoint_in_flight", read(Signal::InFlight)),
+                    ("sluicegate_endpoint_connections", read(Signal::Connections)),
+                    ("sluicegate_endpoint_healthy", f64::from(u8::from(view.is_well()))),
                 ] {
-                    let handle =
-                        gauge!(name, "cluster" => cluster.to_string(), "endpoint" => endpoint.name.to_string());
-                    handle.set(endpoint.live.read(signal, now) as f64);
+                    let endpoint = view.endpoint.name.to_string();
+                    let handle = gauge!(name, "cluster" => cluster.to_string(), "endpoint" => endpoint);
+                    handle.set(value);
                     gauges.push(handle);
                 }
             }
@@ -122,12 +127,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn endpoint_json(endpoint: &Endpoint, now: u64) -> Value {
+fn endpoint_json(view: &EndpointView, now: u64) -> Value {
+    let endpoint = &view.endpoint;
     let read = |signal| endpoint.live.read(signal, now);
     json!({
         "id": endpoint.id.to_string(),
         "address": endpoint.spec.address,
+        "state": view.state,
+        "reason": view.reason.as_deref(),
         "weight": endpoint.spec.weight,
+        "shown_weight": view.shown_weight,
+        "priority": endpoint.spec.priority,
         "zone": &*endpoint.spec.zone,
         "labels": endpoint.spec.labels,
         "in_flight": read(Signal::InFlight),
@@ -138,6 +148,10 @@ fn endpoint_json(endpoint: &Endpoint, now: u64) -> Value {
         "timeouts": read(Signal::Timeouts),
         "age_ms": read(Signal::AgeMs),
     })
+}
+
+fn level_json(level: &Level) -> Value {
+    json!({ "priority": level.priority, "load_percent": level.load_percent, "panicking": level.panicking })
 }
 
 fn policy_json(policy: &SupervisorStatus) -> Value {

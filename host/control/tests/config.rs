@@ -89,19 +89,22 @@ fn changed_clusters_are_told_apart() {
     let config = |clusters: &str| {
         good(&("listener = [{ address = '127.0.0.1:1' }]\nroute = [{ cluster = 'a' }]\n".to_owned() + clusters))
     };
-    let old = config("[cluster]\na.endpoints = []\nb.endpoints = []\nc.endpoints = []\nd.endpoints = []");
+    let old =
+        config("[cluster]\na.endpoints = []\nb.endpoints = []\nc.endpoints = []\nd.endpoints = []\nf.endpoints = []");
     let new = config(
         "[cluster]\na.endpoints = ['127.0.0.1:2']\nb = { endpoints = [], policy = 'random', max_attempts = 1 }\n\
-         c.endpoints = []\ne.endpoints = []",
+         c.endpoints = []\ne.endpoints = []\nf = { endpoints = [], outlier = {} }",
     );
     let changes: Vec<_> =
         old.changed_clusters(&new).into_iter().map(|(name, change)| (name.to_string(), change)).collect();
-    let changed = |endpoints, policy, settings| ClusterChange::Changed { endpoints, policy, settings };
+    let changed =
+        |endpoints, eligibility, policy, settings| ClusterChange::Changed { endpoints, eligibility, policy, settings };
     let expected = [
-        ("a", changed(true, false, false)),
-        ("b", changed(false, true, true)),
+        ("a", changed(true, false, false, false)),
+        ("b", changed(false, false, true, true)),
         ("d", ClusterChange::Removed),
         ("e", ClusterChange::Added),
+        ("f", changed(false, true, false, false)),
     ];
     assert_eq!(changes, expected.map(|(name, change)| (name.to_owned(), change)));
     assert!(new.changed_clusters(&new).is_empty());

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+/// The largest weight of endpoints that are shown with another than their own. A ten-thousandth is finer than any
+/// policy's spread, and the weights of ten thousand endpoints still add up within 32 bits.
+const FINEST: u32 = 10_000;
+
 /// What is known of an endpoint when the pickable ones are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointState {
@@ -52,8 +56,9 @@ pub struct Level {
 
 /// Who may be picked, by priority. Made anew on the control side whenever an endpoint's state changes.
 ///
-/// For each request the proxy chooses a level, and shows the policy that level's endpoints and no others: no policy
-/// has to know about health, ejection, draining and priorities, and none can get them wrong.
+/// Policies are shown those who get load and no others: no policy has to know about health, ejection, draining and
+/// priorities, and none can get them wrong. Nearly always that is one level, as it is configured. When several levels
+/// share the load, or endpoints are warming up, it is in the weights that they are shown with.
 ///
 /// The arithmetic is Envoy's ("Priority levels" and "Panic threshold" in its architecture overview). What counts is
 /// weight, not heads, as with its `weighted_priority_health`: losing the one large endpoint is losing most of a level.
@@ -101,16 +106,31 @@ impl Availability {
         &self.levels
     }
 
-    /// The level that a request goes to, by random bits or by a hash of what should stay together; None when nobody may
-    /// be picked. A hash should be another one than the policy uses, or each level would see only some of its values.
-    #[inline]
-    pub fn choose(&self, bits: u64) -> Option<&Level> {
-        let mut point = (bits % 100) as u32;
-        self.levels.iter().find(|level| {
-            let found = point < level.load_percent;
-            point = point.saturating_sub(level.load_percent);
-            found
-        })
+    /// Who gets load, as indexes into the list of all endpoints from small to large, and the weight that each is to be
+    /// shown with. `states` are those that this was made of; `factors` say how much of its own weight each of them
+    /// bears by now, above 0 and at most 1.
+    ///
+    /// Weights are the endpoints' own as long as that says it all. Otherwise they are from 1 to [`FINEST`], in
+    /// proportion to each endpoint's share of all load.
+    pub fn shares(&self, states: &[EndpointState], factors: &[f64]) -> Vec<(u32, u32)> {
+        let own = |index: u32| states[index as usize].weight.max(1);
+        let factor = |index: u32| factors[index as usize];
+        let loaded: Vec<&Level> = self.levels.iter().filter(|level| level.load_percent > 0).collect();
+        if let [level] = loaded[..]
+            && level.members.windows(2).all(|pair| factor(pair[0]) == factor(pair[1]))
+        {
+            return level.members.iter().map(|index| (*index, own(*index))).collect();
+        }
+        let mut shares: Vec<(u32, f64)> = Vec::new();
+        for level in loaded {
+            let weight = |index: &u32| f64::from(own(*index)) * factor(*index);
+            let part = f64::from(level.load_percent) / level.members.iter().map(weight).sum::<f64>();
+            shares.extend(level.members.iter().map(|index| (*index, weight(index) * part)));
+        }
+        shares.sort_by_key(|(index, _)| *index);
+        let largest = shares.iter().map(|(_, share)| *share).fold(0.0, f64::max);
+        let scaled = |share: f64| ((share / largest * f64::from(FINEST)).round() as u32).max(1);
+        shares.into_iter().map(|(index, share)| (index, scaled(share))).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
-use crate::Live;
+use crate::{Live, OutlierWatch};
 
 /// The lasting identity of an endpoint: the same after a swap, a reload and a restart of the proxy.
 ///
@@ -44,6 +44,10 @@ pub struct EndpointSpec {
     pub address: SocketAddr,
     /// Its share beside the others, from 1 to 65535.
     pub weight: u32,
+    /// Endpoints of a priority get load when those before it can't bear it all: 0 comes first.
+    pub priority: u32,
+    /// Whether it gets no new requests, because somebody is about to take it away.
+    pub drain: bool,
     /// Where it stands; empty when nobody said.
     pub zone: Arc<str>,
     /// Whatever else policies should know of it.
@@ -53,12 +57,12 @@ pub struct EndpointSpec {
 impl EndpointSpec {
     /// An endpoint of weight 1 with nothing else said of it.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, weight: 1, zone: "".into(), labels: BTreeMap::new() }
+        Self { address, weight: 1, priority: 0, drain: false, zone: "".into(), labels: BTreeMap::new() }
     }
 }
 
 /// An endpoint of a cluster: what the operator says of it, and how it is doing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Its lasting identity.
     pub id: EndpointId,
@@ -68,6 +72,8 @@ pub struct Endpoint {
     pub spec: EndpointSpec,
     /// Its live signals. They outlive a change of the spec, as long as the address stays in the cluster.
     pub live: Live,
+    /// Where its attempts are counted for outlier detection, if they are.
+    pub watch: Option<Arc<OutlierWatch>>,
 }
 
 #[cfg(test)]

@@ -25,7 +25,9 @@ pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
 pub use health::{Health, HealthSpec, Probe, Transition};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use outcome::{AttemptResult, Outcome};
-pub use outlier::{Ejection, EjectionCause, OutlierDetector, OutlierMonitor, OutlierSpec, Sweep, Verdict};
+pub use outlier::{
+    Ejection, EjectionCause, OutlierDetector, OutlierMonitor, OutlierSpec, OutlierWatch, Suspect, Sweep, Verdict,
+};
 pub use rate_limit::{RateLimit, RateLimiter};
 pub use retry_budget::{ActiveRequest, HasRetryLoad, RetryBudget, RetryLoad, RetryPermit};
 pub use rng::Rng;

@@ -6,10 +6,12 @@
 //! and looks at all of them once in an interval.
 
 mod monitor;
+mod watch;
 
 use std::{collections::BTreeMap, mem, sync::Arc};
 
 pub use monitor::{EjectionCause, OutlierMonitor, Verdict};
+pub use watch::{OutlierWatch, Suspect};
 
 use crate::EndpointId;
 

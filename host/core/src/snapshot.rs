@@ -12,6 +12,7 @@ pub struct ClusterSnapshot {
     /// Grows by one with every change.
     pub generation: u64,
     endpoints: Box<[Arc<Endpoint>]>,
+    hidden: Box<[Arc<Endpoint>]>,
     // The endpoints' signals once more, side by side, so that a scan follows one pointer fewer each.
     live: Box<[Live]>,
     /// For each block of endpoints, whether their signals lie side by side in this order, as those of endpoints do
@@ -26,6 +27,7 @@ impl ClusterSnapshot {
             name: name.into(),
             generation: 0,
             endpoints: Box::default(),
+            hidden: Box::default(),
             live: Box::default(),
             in_order: Box::default(),
         }
@@ -50,24 +52,37 @@ impl ClusterSnapshot {
                     name: spec.address.to_string().into(),
                     spec: spec.clone(),
                     live: known.map_or_else(|| arena.allocate(now), |endpoint| endpoint.live.clone()),
+                    watch: None,
                 }),
             });
         }
+        self.showing(endpoints, Vec::new())
+    }
+
+    /// The next picture, of endpoints that somebody else keeps the list of. The `hidden` ones may not be picked for the
+    /// time being. Their addresses are unique.
+    pub fn showing(&self, endpoints: Vec<Arc<Endpoint>>, hidden: Vec<Arc<Endpoint>>) -> Self {
         let live: Box<[Live]> = endpoints.iter().map(|endpoint| endpoint.live.clone()).collect();
         let in_order = |block: &[Live]| block.windows(2).all(|pair| pair[0].is_followed_by(&pair[1]));
         Self {
             name: Arc::clone(&self.name),
             generation: self.generation + 1,
             endpoints: endpoints.into(),
+            hidden: hidden.into(),
             in_order: live.chunks(BLOCK).map(in_order).collect(),
             live,
         }
     }
 
-    /// All endpoints; their order is the policies' index.
+    /// Who can be picked; their order is the policies' index.
     #[inline]
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
+    }
+
+    /// Who belongs to the cluster and can't be picked now. No policy sees them.
+    pub fn hidden(&self) -> &[Arc<Endpoint>] {
+        &self.hidden
     }
 
     /// The endpoint at a policy's index.
@@ -135,6 +150,19 @@ mod tests {
         assert_eq!(second.read(0, Signal::InFlight, 0), Some(1));
         assert_eq!(second.read(1, Signal::InFlight, 0), Some(0));
         assert_eq!(second.read(2, Signal::InFlight, 0), None);
+    }
+
+    #[test]
+    fn who_is_hidden_for_a_while_keeps_identity_and_signals() {
+        let (all, _) = snapshot(&[1, 2, 3]);
+        let _request = InFlight::begin(all.get(1).unwrap().live.clone());
+        let some = |indexes: &[u32]| indexes.iter().map(|index| Arc::clone(all.get(*index).unwrap())).collect();
+        let hidden = all.showing(some(&[0, 2]), some(&[1]));
+        assert_eq!((hidden.generation, hidden.endpoints().len()), (all.generation + 1, 2));
+        assert_eq!(hidden.read(1, Signal::InFlight, 0), Some(0));
+        let shown = hidden.showing(all.endpoints().to_vec(), Vec::new());
+        assert_eq!(shown.get(1).unwrap().id, all.get(1).unwrap().id);
+        assert_eq!(shown.read(1, Signal::InFlight, 0), Some(1));
     }
 
     #[test]

@@ -83,6 +83,9 @@ impl Drop for Attempt {
             total_us: self.since(now),
         };
         endpoint.endpoint.live.record(&result);
+        if let Some(watch) = &*endpoint.watch.borrow() {
+            watch.record(&result);
+        }
         endpoint.metrics.finished(self.outcome, now.saturating_sub(self.began));
         self.cluster.tell(now, result);
     }

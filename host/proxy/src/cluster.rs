@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc, sync::Arc, time::Duration};
 
-use sluicegate_core::{AttemptResult, ClusterSnapshot, EndpointId};
+use sluicegate_core::{AttemptResult, ClusterSnapshot, Endpoint, EndpointId};
 use sluicegate_policy::{Picked, RequestHead, Seat, SeatInbox};
 use tokio::task::JoinHandle;
 
@@ -67,6 +67,8 @@ pub(crate) struct Cluster {
     seat_task: JoinHandle<()>,
     /// Aligned with the seat's snapshot: a pick's index counts in both.
     endpoints: RefCell<Vec<Rc<WorkerEndpoint>>>,
+    /// Those that can't be picked now: without connections, but what was counted of them is theirs.
+    hidden: RefCell<Vec<Rc<WorkerEndpoint>>>,
     /// Results that came while the seat was busy, for the next pick to deliver.
     untold: RefCell<Vec<AttemptResult>>,
 }
@@ -79,7 +81,10 @@ impl Cluster {
         snapshot: Arc<ClusterSnapshot>,
         inbox: SeatInbox,
     ) -> Rc<Self> {
-        let endpoints = snapshot.endpoints().iter().map(|endpoint| WorkerEndpoint::new(&name, endpoint)).collect();
+        let workers = |endpoints: &[Arc<Endpoint>]| {
+            RefCell::new(endpoints.iter().map(|endpoint| WorkerEndpoint::new(&name, endpoint)).collect())
+        };
+        let (endpoints, hidden) = (workers(snapshot.endpoints()), workers(snapshot.hidden()));
         let (seat, task) = inbox.open(snapshot);
         Rc::new(Self {
             metrics: ClusterMetrics::new(&name),
@@ -87,7 +92,8 @@ impl Cluster {
             settings: RefCell::new(Rc::new(settings)),
             seat,
             seat_task: tokio::task::spawn_local(task),
-            endpoints: RefCell::new(endpoints),
+            endpoints,
+            hidden,
             untold: RefCell::default(),
         })
     }
@@ -108,15 +114,19 @@ impl Cluster {
 
     /// Switches to other endpoints, in one step: no request sees an index of one picture in the other.
     pub(crate) fn set_snapshot(&self, snapshot: Arc<ClusterSnapshot>) {
-        let mut endpoints = self.endpoints.borrow_mut();
+        let (mut shown, mut hidden) = (self.endpoints.borrow_mut(), self.hidden.borrow_mut());
         let mut before: HashMap<EndpointId, Rc<WorkerEndpoint>> =
-            endpoints.drain(..).map(|endpoint| (endpoint.endpoint.id, endpoint)).collect();
-        endpoints.extend(
-            snapshot.endpoints().iter().map(|endpoint| {
-                before.remove(&endpoint.id).unwrap_or_else(|| WorkerEndpoint::new(&self.name, endpoint))
-            }),
-        );
-        before.values().for_each(|endpoint| endpoint.retire());
+            shown.drain(..).chain(hidden.drain(..)).map(|endpoint| (endpoint.endpoint.id, endpoint)).collect();
+        let mut known = |endpoint: &Arc<Endpoint>| {
+            before.remove(&endpoint.id).unwrap_or_else(|| WorkerEndpoint::new(&self.name, endpoint))
+        };
+        for endpoint in snapshot.endpoints() {
+            let known = known(endpoint);
+            known.serve(endpoint);
+            shown.push(known);
+        }
+        hidden.extend(snapshot.hidden().iter().map(&mut known));
+        hidden.iter().chain(before.values()).for_each(|endpoint| endpoint.retire());
         self.seat.borrow_mut().set_snapshot(snapshot);
     }
 

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use sluicegate_core::{Endpoint, HasLive, Live};
+use sluicegate_core::{Endpoint, HasLive, Live, OutlierWatch};
 
 use crate::{cluster::ClusterSettings, metrics::EndpointMetrics, multiplexed::Multiplexed, upstream::Upstream};
 
@@ -21,6 +21,8 @@ pub(crate) struct WorkerEndpoint {
     idle: RefCell<Vec<Box<Upstream>>>,
     /// The connections that requests share, where HTTP/2 is spoken.
     pub(crate) multiplexed: Multiplexed,
+    /// Where attempts are counted for outlier detection, if they are.
+    pub(crate) watch: RefCell<Option<Arc<OutlierWatch>>>,
     is_retired: Cell<bool>,
 }
 
@@ -31,6 +33,7 @@ impl WorkerEndpoint {
             metrics: EndpointMetrics::new(cluster, &endpoint.name),
             idle: RefCell::default(),
             multiplexed: Multiplexed::default(),
+            watch: RefCell::new(endpoint.watch.clone()),
             is_retired: Cell::new(false),
         })
     }
@@ -74,6 +77,12 @@ impl WorkerEndpoint {
     pub(crate) fn forget_connections(&self) {
         self.idle.borrow_mut().clear();
         self.multiplexed.retire();
+    }
+
+    /// It may be picked, perhaps again.
+    pub(crate) fn serve(&self, endpoint: &Endpoint) {
+        self.is_retired.set(false);
+        self.watch.borrow_mut().clone_from(&endpoint.watch);
     }
 
     /// Closes the idle connections, and every other when its request is done.

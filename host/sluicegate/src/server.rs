@@ -39,6 +39,7 @@ impl Server {
         telemetry.install_global()?;
         sluicegate_policy::describe_metrics();
         sluicegate_proxy::describe();
+        sluicegate_control::describe_metrics();
         raise_file_limit();
         let clock = Clock::start();
         let engine = Engine::new(limits(&config.policy), cache_dir(&config.policy.cache))

@@ -12,7 +12,7 @@ use sluicegate_core::EndpointSpec;
 use sluicegate_proxy::{ClusterSettings, UpstreamProtocol};
 
 use super::{
-    Cluster, PolicySource, PolicySpec,
+    Cluster, PolicySource, PolicySpec, eligibility,
     errors::known_names,
     read::{MAX_LONG_MS, address, millis},
     tls,
@@ -23,6 +23,8 @@ use super::{
 const MAX_CLUSTERS: usize = 1000;
 // What policies that scan all endpoints are measured with.
 const MAX_ENDPOINTS: usize = 10_000;
+// The same room, another building, another city: more steps than anybody has.
+const MAX_PRIORITY: u32 = 99;
 // Labels are copied into each policy's memory.
 const MAX_LABELS: usize = 32;
 // Names stand in every log line and metric.
@@ -67,6 +69,10 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
         "idle_timeout_ms",
         "protocol",
         "tls",
+        "health",
+        "outlier",
+        "panic_threshold_percent",
+        "slow_start_ms",
     ];
     const PROTOCOLS: &[(&str, UpstreamProtocol)] =
         &[("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
@@ -86,9 +92,10 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
     };
     let tls = table.or("tls", None, |node| tls::cluster(node, dir));
     let policy = table.or("policy", PolicySpec::default(), |node| policy(node, dir, builtins));
+    let eligibility = eligibility::eligibility(&table);
     let help = "list addresses, such as [\"127.0.0.1:9001\"]; the list may be empty";
     let endpoints = table.required("endpoints", help, endpoints)?;
-    Some(Cluster { policy, endpoints, settings, tls })
+    Some(Cluster { policy, endpoints, eligibility, settings, tls })
 }
 
 fn policy(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<PolicySpec> {
@@ -145,10 +152,12 @@ fn endpoint(node: &Node<'_>) -> Option<EndpointSpec> {
     if node.is_string() {
         return endpoint_address(node).map(EndpointSpec::new);
     }
-    let table = node
-        .table(&["address", "weight", "zone", "labels"], "an address, or a table { address = \"...\", weight = 2 }")?;
+    const KEYS: &[&str] = &["address", "weight", "priority", "drain", "zone", "labels"];
+    let table = node.table(KEYS, "an address, or a table { address = \"...\", weight = 2 }")?;
     let address = table.required("address", "give it an IP address and a port", endpoint_address);
     let weight = table.or("weight", 1, |node| node.integer(1..=65_535));
+    let priority = table.or("priority", 0, |node| node.integer(0..=MAX_PRIORITY));
+    let drain = table.or("drain", false, Node::boolean);
     let zone = table.or("zone", "".into(), |node| node.text("the name of a zone").map(Arc::from));
     let labels = table.or("labels", BTreeMap::new(), |node| {
         let entries = node.entries(MAX_LABELS, "a table of strings")?;
@@ -156,7 +165,7 @@ fn endpoint(node: &Node<'_>) -> Option<EndpointSpec> {
             entries.iter().filter_map(|(name, node)| Some(((*name).to_owned(), node.text("a string")?.to_owned())));
         Some(labels.collect())
     });
-    Some(EndpointSpec { address: address?, weight, zone, labels })
+    Some(EndpointSpec { address: address?, weight, priority, drain, zone, labels })
 }
 
 fn endpoint_address(node: &Node<'_>) -> Option<SocketAddr> {

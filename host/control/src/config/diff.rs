@@ -15,6 +15,8 @@ pub enum ClusterChange {
     Changed {
         /// Who can be picked.
         endpoints: bool,
+        /// Which of them may be.
+        eligibility: bool,
         /// Who picks, or what the policy is told.
         policy: bool,
         /// How requests are sent.
@@ -60,6 +62,7 @@ impl Config {
                 Some(new) if new == old => continue,
                 Some(new) => ClusterChange::Changed {
                     endpoints: new.endpoints != old.endpoints,
+                    eligibility: new.eligibility != old.eligibility,
                     policy: new.policy != old.policy,
                     settings: new.settings != old.settings || new.tls != old.tls,
                 },

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod diff;
+mod eligibility;
 mod errors;
 mod limits;
 mod model;
@@ -16,8 +17,8 @@ mod tree;
 pub use diff::ClusterChange;
 pub use errors::{ConfigError, ConfigErrors};
 pub use model::{
-    Admin, CertificateFiles, ClientCertificates, Cluster, ClusterTls, Config, Listener, ListenerTls, Log, LogFormat,
-    ModuleCache, PolicyLimits, PolicySource, PolicySpec, Route, Runtime,
+    Admin, CertificateFiles, ClientCertificates, Cluster, ClusterTls, Config, Eligibility, HealthCheck, Listener,
+    ListenerTls, Log, LogFormat, ModuleCache, PolicyLimits, PolicySource, PolicySpec, Question, Route, Runtime,
 };
 
 use std::{io::Read as _, path::Path};

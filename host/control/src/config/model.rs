@@ -1,8 +1,9 @@
 //! What a valid configuration says. Every default has its reason beside it.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
-use sluicegate_core::EndpointSpec;
+use http::uri::{Authority, PathAndQuery};
+use sluicegate_core::{AvailabilitySpec, EndpointSpec, HealthSpec, OutlierSpec, SlowStart};
 use sluicegate_proxy::{ClientLimits, ClusterSettings};
 use sluicegate_wire::forwarded::Cidr;
 
@@ -103,10 +104,61 @@ pub struct Cluster {
     pub policy: PolicySpec,
     /// Who can be picked; no two with the same address. May be empty: requests are then answered with 503.
     pub endpoints: Vec<EndpointSpec>,
+    /// Which of them policies see.
+    pub eligibility: Eligibility,
     /// How requests are sent. Its `tls` is not made yet: that takes reading files.
     pub settings: ClusterSettings,
     /// How connections are secured: plain TCP by default.
     pub tls: Option<ClusterTls>,
+}
+
+/// What decides which of a cluster's endpoints may be picked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Eligibility {
+    /// `[cluster.NAME.health]`: nobody is asked how it is when `None`, as only the operator knows what to ask for.
+    pub health: Option<HealthCheck>,
+    /// `[cluster.NAME.outlier]`: nobody is put aside for bad answers when `None`. Off by default, because a client can
+    /// cause them, too: a 500 for one kind of request must not take a good endpoint away from all the others unless
+    /// the operator says so.
+    pub outlier: Option<OutlierSpec>,
+    /// `panic_threshold_percent`, and when to go to the next priority.
+    pub availability: AvailabilitySpec,
+    /// `slow_start_ms`: off by default.
+    pub slow_start: SlowStart,
+}
+
+/// A `[cluster.NAME.health]`: active health checks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub question: Question,
+    /// The port to ask at; the endpoint's own when `None`.
+    pub port: Option<u16>,
+    /// When, how long, how often.
+    pub spec: HealthSpec,
+}
+
+/// What a health check asks an endpoint: `kind`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// `kind = "http"`, the default: GET, over the cluster's TLS and protocol.
+    Http {
+        /// `/` by default, the one path that every server has.
+        path: PathAndQuery,
+        /// The endpoint's address when `None`.
+        host: Option<Authority>,
+        /// The statuses that are good: 200 to 399 by default, as in HAProxy and NGINX Plus.
+        expect: Vec<RangeInclusive<u16>>,
+    },
+    /// `kind = "tcp"`: whether it accepts a connection.
+    Tcp,
+    /// `kind = "grpc"`: gRPC's own health service (grpc.health.v1), over the cluster's TLS.
+    Grpc {
+        /// Which service to ask about; the server as a whole when empty, the default.
+        service: String,
+        /// The endpoint's address when `None`.
+        host: Option<Authority>,
+    },
 }
 
 /// Which policy, and what it is told.

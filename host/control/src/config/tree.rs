@@ -132,6 +132,17 @@ impl<'a> Node<'a> {
         value.filter(|value| range.contains(value)).or_else(|| self.mismatch(format_args!("from {least} to {most}")))
     }
 
+    /// A number that need not be whole.
+    pub(super) fn number(&self, range: RangeInclusive<f64>) -> Option<f64> {
+        let text = match self.value {
+            DeValue::Integer(number) => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => "",
+        };
+        let value = text.parse().ok().filter(|value| range.contains(value));
+        value.or_else(|| self.mismatch(format_args!("a number from {} to {}", range.start(), range.end())))
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
         let words = || choices.iter().map(|(word, _)| *word);

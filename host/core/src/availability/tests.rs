@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::Rng;
 
 /// Levels from text: `+` available, `-` unhealthy, `e` ejected, `d` draining, `D` draining and unhealthy, all of weight
 /// 1. One word for each priority.
@@ -56,7 +55,7 @@ fn draining_is_lost_capacity_but_no_panic() {
 fn nobody_is_nobody() {
     check("dD dd", &["0 []", "0 []"]);
     let nobody = Availability::of(&[], &AvailabilitySpec::default());
-    assert_eq!((nobody.levels().len(), nobody.choose(7)), (0, None));
+    assert_eq!((nobody.levels().len(), nobody.shares(&[], &[])), (0, vec![]));
     assert_eq!(Availability::default(), nobody);
 }
 
@@ -103,25 +102,41 @@ fn weight_counts_and_not_heads() {
 #[test]
 fn without_panic_nobody_is_picked_against_better_knowledge() {
     let spec = AvailabilitySpec { panic_percent: 0, ..AvailabilitySpec::default() };
-    assert_eq!(Availability::of(&states("---"), &spec).choose(0), None);
+    let shares = |levels: &str| Availability::of(&states(levels), &spec).shares(&states(levels), &[1.0; 203]);
+    assert_eq!(shares("---"), []);
     // One of 200 is less than a percent, and still better than nobody.
-    let one = Availability::of(&states(&format!("-- {}+", "-".repeat(200))), &spec);
-    assert_eq!(*one.choose(0).unwrap().members, [202]);
+    assert_eq!(shares(&format!("-- {}+", "-".repeat(200))), [(202, 1)]);
+}
+
+/// Expected: who gets load, and the weights they are shown with.
+fn check_shares(levels: &str, weights: &[(usize, u32)], factors: &[(usize, f64)], expected: &[(u32, u32)]) {
+    let (mut states, mut all) = (states(levels), [1.0; 20]);
+    weights.iter().for_each(|(index, weight)| states[*index].weight = *weight);
+    factors.iter().for_each(|(index, factor)| all[*index] = *factor);
+    let shares = Availability::of(&states, &AvailabilitySpec::default()).shares(&states, &all);
+    assert_eq!(shares, expected, "{levels} {weights:?} {factors:?}");
 }
 
 #[test]
-fn levels_are_chosen_by_their_load() {
-    let availability = Availability::of(&states("+---- +---- ++"), &AvailabilitySpec::default());
-    let mut rng = Rng::new(1);
-    let mut counts = [0; 3];
-    for _ in 0..10_000 {
-        counts[availability.choose(rng.next_u64()).unwrap().priority as usize] += 1;
-    }
-    for (count, expected) in counts.into_iter().zip([2800, 2800, 4400]) {
-        assert!((expected - 200..expected + 200).contains(&count), "{counts:?}");
-    }
-    let exact = |priority| (0..100).filter(|bits| availability.choose(*bits).unwrap().priority == priority).count();
-    assert_eq!([0, 1, 2].map(exact), [28, 28, 44]);
+fn one_level_is_shown_as_it_is() {
+    check_shares("++-+ ++", &[(0, 7), (1, 0)], &[], &[(0, 7), (1, 1), (3, 1)]);
+    check_shares("++", &[(0, 2)], &[(0, 0.3), (1, 0.3)], &[(0, 2), (1, 1)]);
+}
+
+#[test]
+fn several_levels_share_the_load_by_weight() {
+    // 28% for one endpoint, 28% for one, 44% for two: 28 to 28 to 22 to 22.
+    check_shares("+---- +---- ++", &[], &[], &[(0, 10_000), (5, 10_000), (10, 7857), (11, 7857)]);
+    // Of the second level's 44%, one has three times the other's share: 28 to 33 to 11.
+    check_shares("+---- +---- ++", &[(10, 3)], &[], &[(0, 8485), (5, 8485), (10, 10_000), (11, 3333)]);
+}
+
+#[test]
+fn who_warms_up_gets_part_of_its_share() {
+    check_shares("+++", &[], &[(1, 0.25)], &[(0, 10_000), (1, 2500), (2, 10_000)]);
+    check_shares("++", &[(0, 65_535)], &[(1, 0.1)], &[(0, 10_000), (1, 1)]);
+    // Its level's load stays what it is: the others of its level bear it.
+    check_shares("++--- ++", &[], &[(0, 0.5), (5, 0.5)], &[(0, 5000), (1, 10_000), (5, 3929), (6, 7857)]);
 }
 
 fn any_states() -> impl Strategy<Value = Vec<EndpointState>> {
@@ -142,7 +157,6 @@ proptest! {
         states in any_states(),
         overprovisioning_percent in prop_oneof![100..200_u32, any::<u32>()],
         panic_percent in 0..120_u32,
-        bits: u64,
     ) {
         let availability = Availability::of(&states, &AvailabilitySpec { overprovisioning_percent, panic_percent });
         let levels = availability.levels();
@@ -158,9 +172,10 @@ proptest! {
             });
             prop_assert!(level.members.iter().copied().eq(expected.map(|(index, _)| index as u32)));
         }
-        let chosen = availability.choose(bits);
-        prop_assert_eq!(chosen.is_some(), total > 0);
-        prop_assert!(chosen.is_none_or(|level| level.load_percent > 0));
+        let shares = availability.shares(&states, &vec![1.0; states.len()]);
+        let loaded = levels.iter().filter(|level| level.load_percent > 0).map(|level| level.members.len()).sum::<usize>();
+        prop_assert_eq!(shares.len(), loaded);
+        prop_assert!(shares.is_sorted_by_key(|(index, _)| *index) && shares.iter().all(|(_, weight)| *weight > 0));
     }
 
     /// Who gets well takes load off the levels below.
