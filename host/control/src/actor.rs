@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use sluicegate_core::{ClusterSnapshot, EndpointSpec, LiveArena};
 use sluicegate_policy::{Clock, Engine, Plugin, Refusal, Report, Supervisor, SupervisorStatus, Swapped};
-use sluicegate_proxy::{ClusterSettings, ControlError, WorkerHandle};
+use sluicegate_proxy::{ClusterLoad, ClusterSettings, ControlError, WorkerHandle};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What is known of a cluster at one moment.
@@ -52,8 +52,10 @@ impl ClusterHandle {
         let Means { engine, clock, workers, seed } = means;
         let count = workers.len() as u32;
         let (supervisor, inboxes, reports) = Supervisor::new(engine, clock, Arc::clone(&snapshot), seed, count);
+        let load = Arc::<ClusterLoad>::default();
         for (worker, inbox) in workers.iter().zip(inboxes) {
-            worker.add_cluster(name.into(), settings.clone(), Arc::clone(&snapshot), inbox).await?;
+            let (settings, load) = (settings.clone(), Arc::clone(&load));
+            worker.add_cluster(name.into(), settings, Arc::clone(&snapshot), inbox, load).await?;
         }
         let (commands, inbox) = mpsc::unbounded_channel();
         let (publish, status) =

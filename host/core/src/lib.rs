@@ -27,7 +27,7 @@ pub use histogram::{Histogram, HistogramSnapshot};
 pub use outcome::{AttemptResult, Outcome};
 pub use outlier::{Ejection, EjectionCause, OutlierDetector, OutlierMonitor, OutlierSpec, Sweep, Verdict};
 pub use rate_limit::{RateLimit, RateLimiter};
-pub use retry_budget::{ActiveRequest, HasRetryLoad, RetryBudget, RetryLoad, RetryPermit};
+pub use retry_budget::{HasRetryLoad, RetryBudget, RetryLoad, RetryPermit};
 pub use rng::Rng;
 pub use signals::{BLOCK, HasLive, InFlight, Live, LiveArena, OpenConnection, Signal};
 pub use slow_start::SlowStart;

@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     future::poll_fn,
+    mem,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -14,7 +15,15 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use sluicegate_core::Outcome;
 
-use crate::{attempt::Attempt, multiplexed::Stream, record::Record, upstream::Upstream};
+use crate::{
+    attempt::Attempt,
+    failure::Failure,
+    kept::{Kept, Reader},
+    multiplexed::Stream,
+    record::Record,
+    upstream::Upstream,
+    watch::Watch,
+};
 
 /// How a client's body is getting on.
 #[derive(Debug, Default)]
@@ -34,7 +43,12 @@ const LINGER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     Empty,
-    Streaming { incoming: Lingering, upload: Rc<Upload> },
+    Streaming {
+        incoming: Lingering,
+        upload: Rc<Upload>,
+    },
+    /// It can be sent again.
+    Kept(Reader),
 }
 
 /// A client's body, which is read to its end even when it is dropped before that.
@@ -58,15 +72,60 @@ impl Drop for Lingering {
     }
 }
 
+impl Lingering {
+    /// The next frame, which is noted.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &Upload,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(incoming) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = Pin::new(incoming).poll_frame(cx);
+        match &frame {
+            Poll::Ready(Some(Ok(_))) => upload.frames.set(upload.frames.get() + 1),
+            Poll::Ready(Some(Err(_))) => upload.broke.set(true),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.0 = None;
+        }
+        frame
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
 impl RequestBody {
     pub(crate) fn streaming(incoming: Incoming) -> Self {
         Self::Streaming { incoming: Lingering(Some(incoming)), upload: Rc::default() }
+    }
+
+    /// Keeps up to `limit` bytes of it while it is sent, so that it can be sent again. None when there is no body.
+    pub(crate) fn keep(&mut self, limit: usize) -> Option<Rc<Kept>> {
+        match mem::replace(self, Self::Empty) {
+            Self::Streaming { incoming, upload } => {
+                let kept = Kept::new(incoming, upload, limit);
+                *self = Self::Kept(kept.reader());
+                Some(kept)
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
     }
 
     pub(crate) fn upload(&self) -> Option<Rc<Upload>> {
         match self {
             Self::Empty => None,
             Self::Streaming { upload, .. } => Some(Rc::clone(upload)),
+            Self::Kept(reader) => Some(Rc::clone(&reader.kept().upload)),
         }
     }
 }
@@ -76,38 +135,43 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self::Streaming { incoming: lingering, upload } = &mut *self else { return Poll::Ready(None) };
-        let Some(incoming) = &mut lingering.0 else { return Poll::Ready(None) };
-        let frame = Pin::new(incoming).poll_frame(cx);
-        match &frame {
-            Poll::Ready(Some(Ok(_))) => upload.frames.set(upload.frames.get() + 1),
-            Poll::Ready(Some(Err(_))) => upload.broke.set(true),
-            Poll::Ready(None) | Poll::Pending => {}
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming { incoming, upload } => incoming.poll_frame(cx, upload),
+            Self::Kept(reader) => reader.poll_frame(cx),
         }
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            lingering.0 = None;
-        }
-        frame
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming { incoming, .. } => incoming.0.as_ref().is_none_or(Incoming::is_end_stream),
+            Self::Streaming { incoming, .. } => incoming.is_end_stream(),
+            Self::Kept(reader) => reader.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming { incoming, .. } => incoming.0.as_ref().map_or_else(SizeHint::default, Incoming::size_hint),
+            Self::Streaming { incoming, .. } => incoming.size_hint(),
+            Self::Kept(reader) => reader.size_hint(),
         }
     }
+}
+
+/// Why a body for a client ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error(transparent)]
+    Upstream(#[from] hyper::Error),
+    #[error(transparent)]
+    Overdue(#[from] Failure),
 }
 
 /// A body for a client.
 pub(crate) struct ResponseBody(Kind);
 
+#[allow(clippy::large_enum_variant)] // The large one is the usual one.
 enum Kind {
     Text(Option<Bytes>),
     Relay(Relay),
@@ -134,6 +198,7 @@ struct Relay {
     is_driven: bool,
     attempt: Option<Attempt>,
     record: Record,
+    watch: Watch,
 }
 
 impl ResponseBody {
@@ -144,7 +209,7 @@ impl ResponseBody {
 
     /// A body that comes from `source`, which was just driven if it has to be.
     pub(crate) fn relay(incoming: Incoming, source: Source, attempt: Option<Attempt>, record: Record) -> Self {
-        let mut relay = Relay { incoming, source, is_driven: true, attempt, record };
+        let mut relay = Relay { incoming, source, is_driven: true, attempt, record, watch: Watch::default() };
         if relay.incoming.is_end_stream() {
             relay.finish(Outcome::Answered);
         }
@@ -153,13 +218,20 @@ impl ResponseBody {
 }
 
 impl Relay {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match &mut self.source {
             Source::Driven(_) => self.drive(cx),
             Source::Switched(_) | Source::Stream { .. } | Source::None => Pin::new(&mut self.incoming).poll_frame(cx),
         };
         match &frame {
-            Poll::Pending => {}
+            Poll::Pending => {
+                if let Poll::Ready(failure) = self.watch.poll(cx, &self.record) {
+                    self.record.cut_off(&failure);
+                    self.source = Source::None;
+                    self.finish(failure.outcome());
+                    return Poll::Ready(Some(Err(failure.into())));
+                }
+            }
             Poll::Ready(Some(Ok(frame))) => {
                 self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if frame.is_trailers() || self.incoming.is_end_stream() {
@@ -173,13 +245,13 @@ impl Relay {
             }
             Poll::Ready(None) => self.finish(Outcome::Answered),
         }
-        frame
+        frame.map_err(BodyError::from)
     }
 
     /// The next frame from an HTTP/1.1 connection.
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         if let Source::Driven(upstream) = &mut self.source {
-            if !std::mem::take(&mut self.is_driven) && upstream.drive(cx).is_ready() {
+            if !mem::take(&mut self.is_driven) && upstream.drive(cx).is_ready() {
                 // Dropping it is what tells `incoming` whether this was the end of the body or its death.
                 self.source = Source::None;
             } else {
@@ -200,7 +272,7 @@ impl Relay {
 
     fn finish(&mut self, outcome: Outcome) {
         if let Some(attempt) = self.attempt.take() {
-            if let Source::Driven(upstream) = std::mem::replace(&mut self.source, Source::None) {
+            if let Source::Driven(upstream) = mem::replace(&mut self.source, Source::None) {
                 attempt.release(upstream);
             }
             attempt.finish(outcome);
@@ -210,9 +282,9 @@ impl Relay {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
             Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Kind::Relay(relay) => relay.poll_frame(cx),

@@ -49,6 +49,11 @@ impl Traffic {
         self.sent.borrow_mut().clear();
     }
 
+    /// Whether anything was received or sent since this was last asked.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.received.take() | self.sent_some.take()
+    }
+
     /// What was sent, if it was kept.
     pub(crate) fn take_sent(&self) -> Vec<u8> {
         self.sent.take()
@@ -97,6 +102,11 @@ impl Io {
 }
 
 impl Io {
+    /// What may be known of it while somebody else has it.
+    pub(crate) fn traffic(&self) -> Rc<Traffic> {
+        Rc::clone(&self.traffic)
+    }
+
     /// Reads what there is; nothing is the end.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(either!(&mut self.stream, poll_read(cx, buffer)))?;

@@ -22,14 +22,16 @@ use std::{
 
 use bytes::Bytes;
 use hyper::client::conn::http1::{Builder, Connection, Parts, SendRequest};
-use sluicegate_core::{Endpoint, Live, OpenConnection};
+use sluicegate_core::Resource;
 
 use crate::{
     body::RequestBody,
     cluster::ClusterSettings,
     connect::connect,
+    endpoint::WorkerEndpoint,
     failure::Failure,
     io::{Io, Traffic},
+    load::{Opened, place},
 };
 
 /// A connection to an endpoint: in use by one request, or idle.
@@ -46,15 +48,18 @@ pub(crate) struct Upstream {
     pub(crate) reused: bool,
     /// When it became idle.
     pub(crate) idle_since: u64,
-    _open: OpenConnection<Live>,
+    _open: Opened,
 }
 
 impl Upstream {
     /// A new connection.
-    pub(crate) async fn open(endpoint: &Endpoint, settings: &ClusterSettings) -> Result<Box<Self>, Failure> {
-        let (io, traffic) = Io::new(connect(endpoint, settings).await?);
+    pub(crate) async fn open(endpoint: &WorkerEndpoint, settings: &ClusterSettings) -> Result<Box<Self>, Failure> {
+        let waiting = place(Arc::clone(&endpoint.load), Resource::Pending, settings)?;
+        let (stream, open) = connect(endpoint, settings).await?;
+        drop(waiting);
+        let (io, traffic) = Io::new(stream);
         let (sender, connection) = Builder::new().handshake(io).await.map_err(|source| Failure::UpstreamClosed {
-            endpoint: Arc::clone(&endpoint.name),
+            endpoint: Arc::clone(&endpoint.endpoint.name),
             source,
             sent: false,
         })?;
@@ -67,7 +72,7 @@ impl Upstream {
             traffic,
             reused: false,
             idle_since: 0,
-            _open: OpenConnection::begin(endpoint.live.clone()),
+            _open: open,
         }))
     }
 

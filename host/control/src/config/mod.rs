@@ -9,6 +9,7 @@ mod diff;
 mod errors;
 mod model;
 mod read;
+mod retry;
 mod tls;
 mod tree;
 

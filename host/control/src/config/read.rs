@@ -27,8 +27,8 @@ const MAX_NETWORKS: usize = 100;
 const MAX_ROUTES: usize = 10_000;
 // More threads than any machine has cores are a slip of the finger.
 const MAX_WORKERS: u32 = 1024;
-// A minute: whoever waits longer for something that short has lost the client already.
-const MAX_SHORT_MS: u32 = 60_000;
+/// A minute: whoever waits longer for something that short has lost the client already.
+pub(super) const MAX_SHORT_MS: u32 = 60_000;
 /// An hour: whatever waits longer needs another protocol.
 pub(super) const MAX_LONG_MS: u32 = 3_600_000;
 // A pick holds up its worker: more than a second is an outage.

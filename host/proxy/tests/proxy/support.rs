@@ -14,7 +14,8 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use sluicegate_core::{ClusterSnapshot, Endpoint, EndpointSpec, LiveArena, Signal};
 use sluicegate_policy::{Clock, SeatHandle, seat};
 use sluicegate_proxy::{
-    ClusterSettings, ListenerSettings, Route, RouteTable, UpstreamProtocol, WorkerOptions, Workers, spawn_workers,
+    ClusterSettings, ListenerSettings, RetrySettings, Route, RouteTable, UpstreamProtocol, WorkerOptions, Workers,
+    spawn_workers,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -270,7 +271,13 @@ pub(crate) const QUICK: ClusterSettings = ClusterSettings {
     tls: None,
     connect_timeout: Duration::from_millis(500),
     response_timeout: Duration::from_millis(500),
+    attempt_timeout: None,
+    request_timeout: None,
+    stream_idle_timeout: Duration::from_millis(500),
+    ping_interval: Duration::from_secs(90),
     max_attempts: 3,
+    retry: RetrySettings::DEFAULT,
+    limits: None,
     max_idle_per_endpoint: 64,
     idle_timeout: Duration::from_secs(50),
 };
@@ -294,10 +301,12 @@ impl Proxy {
         let routes = Arc::new(RouteTable::new(routes));
         let (reports, _) = tokio::sync::mpsc::channel(1);
         let mut seats = Vec::new();
+        let load = Arc::default();
         for handle in workers.handles() {
             let (seat, inbox) = seat(handle.worker(), 7, clock, reports.clone());
             seats.push(seat);
-            handle.add_cluster("test".into(), settings.clone(), Arc::clone(&snapshot), inbox).await.unwrap();
+            let (settings, load) = (settings.clone(), Arc::clone(&load));
+            handle.add_cluster("test".into(), settings, Arc::clone(&snapshot), inbox, load).await.unwrap();
             handle.set_routes(Arc::clone(&routes)).await.unwrap();
         }
         workers.start().await.unwrap();
