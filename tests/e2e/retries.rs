@@ -50,10 +50,11 @@ fn with(endpoints: &[SocketAddr], more: &str) -> String {
     )
 }
 
-/// The value of the first series that has all of this in it.
+/// The value of the cluster's first series that has all of this in it.
 fn metric(proxy: &Proxy, parts: &[&str]) -> u64 {
     let text = proxy.admin("/metrics").1;
-    let line = text.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+    let line =
+        text.lines().find(|line| line.contains("cluster=\"api\"") && parts.iter().all(|part| line.contains(part)));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 

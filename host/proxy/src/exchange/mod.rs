@@ -85,7 +85,8 @@ pub(crate) async fn exchange(
                     return relay(answer, attempt, record);
                 };
                 discard(answer, attempt);
-                tokio::time::sleep(wait).await;
+                // In a box, because it is rare and would make every request's future larger.
+                Box::pin(tokio::time::sleep(wait)).await;
             }
             Err(failure) => {
                 attempt.finish(failure.outcome());

@@ -23,9 +23,9 @@ use crate::{
 const MAX_WAITS: u32 = 6;
 
 /// A request's attempts so far, and what another one takes.
-pub(super) struct Retries {
-    cluster: Rc<Cluster>,
-    settings: Rc<ClusterSettings>,
+pub(super) struct Retries<'a> {
+    cluster: &'a Rc<Cluster>,
+    settings: &'a ClusterSettings,
     attempts: u32,
     /// Whether it may be sent again after an endpoint may have acted on it.
     is_safe: bool,
@@ -33,10 +33,10 @@ pub(super) struct Retries {
     place: Option<RetryPlace>,
 }
 
-impl Retries {
+impl<'a> Retries<'a> {
     pub(super) fn new(
-        cluster: &Rc<Cluster>,
-        settings: &Rc<ClusterSettings>,
+        cluster: &'a Rc<Cluster>,
+        settings: &'a ClusterSettings,
         inbound: &mut Inbound,
         is_grpc: bool,
     ) -> Self {
@@ -50,7 +50,6 @@ impl Retries {
         if is_possible {
             inbound.keep(retry.body_bytes);
         }
-        let (cluster, settings) = (Rc::clone(cluster), Rc::clone(settings));
         Self { cluster, settings, attempts: 0, is_safe, is_grpc, place: None }
     }
 
@@ -112,7 +111,7 @@ impl Retries {
 
     /// Whether there may be another attempt; all that it needs is in its place then.
     fn may_follow(&self, condition: RetryCondition, endpoint: &WorkerEndpoint, inbound: &mut Inbound) -> bool {
-        let settings = &self.settings;
+        let settings = self.settings;
         inbound.head.tried.push(endpoint.endpoint.id);
         let is_safe = match condition {
             RetryCondition::ConnectFailure | RetryCondition::RefusedStream | RetryCondition::GrpcStatus(_) => true,
@@ -141,7 +140,7 @@ impl Retries {
     /// Whether it has a place among the retries, or gets one.
     fn has_place(&mut self) -> bool {
         if self.place.is_none() {
-            self.place = RetryPlace::take(&self.cluster, &self.settings);
+            self.place = RetryPlace::take(self.cluster, self.settings);
         }
         self.place.is_some()
     }
