@@ -35,10 +35,10 @@ fn hang(mut stream: TcpStream) {
     while stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
 }
 
+/// Answers every request with this.
 fn canned(answer: &'static str) -> impl Fn(TcpStream) {
     move |mut stream| {
-        let _ = stream.write_all(answer.as_bytes());
-        hang(stream);
+        while stream.write_all(answer.as_bytes()).is_ok() && stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
     }
 }
 
@@ -101,7 +101,8 @@ fn the_conditions_are_the_operators() {
         for _ in 0..6 {
             assert_eq!(get(proxy.address, "/", "x").unwrap(), (200, origin.address.to_string()), "{cause}");
         }
-        assert!(metric(&proxy, &["sluicegate_retries_total", cause]) > 0, "{cause}");
+        let series = format!("cause=\"{cause}\"");
+        assert!(metric(&proxy, &["sluicegate_retries_total", &series]) > 0, "{cause}");
         // The same settings without a retry, by a reload.
         proxy.reconfigure(&with(&[bad, origin.address], &format!("{more}\nmax_attempts = 1")));
         eventually("it is not tried again", || (get(proxy.address, "/", "x").unwrap().0 >= 500).then_some(()));
