@@ -263,7 +263,9 @@ async fn a_silent_tunnel_is_cut_off() {
 async fn limited(limits: impl FnOnce(&mut sluicegate_core::CircuitLimits), hang: SocketAddr) -> Proxy {
     let mut all = sluicegate_core::CircuitLimits::default();
     limits(&mut all);
-    Proxy::new(&[hang], ClusterSettings { limits: Some(all), response_timeout: Duration::from_secs(20), ..QUICK }).await
+    let long = Duration::from_secs(20);
+    let settings = ClusterSettings { limits: Some(all), response_timeout: long, connect_timeout: long, ..QUICK };
+    Proxy::new(&[hang], settings).await
 }
 
 async fn refused(proxy: &Proxy, resource: &str) {
@@ -287,6 +289,14 @@ async fn limits_are_kept() {
     let hang = bad("hang").await;
     refused(&limited(|limits| limits.requests = 1, hang.address).await, "requests").await;
     refused(&limited(|limits| limits.connections = 1, hang.address).await, "connections").await;
+    // Nobody accepts, and the system's queue is full: the next connection is not made.
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+    let _queue: Vec<_> = std::iter::from_fn(connect).collect();
+    refused(&limited(|limits| limits.pending = 1, address).await, "pending").await;
 }
 
 #[tokio::test]
@@ -399,4 +409,62 @@ async fn a_dead_http2_connection_is_left() {
     check_failure(&proxy, GET, 504, "response_timeout").await;
     assert_eq!(ask(&proxy, GET).await.status(), 200);
     assert_eq!(second.connections(), 2);
+}
+
+/// A client's HTTP/2 connection.
+async fn http2_client(proxy: &Proxy) -> hyper::client::conn::http2::SendRequest<String> {
+    let stream = tokio::net::TcpStream::connect(proxy.http2).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+#[tokio::test]
+async fn a_grpc_call_is_tried_again_after_a_status_that_was_named() {
+    // `:status: 200` and `grpc-status: 14` or `0`: a name and a value that stand in no table.
+    let answers = |status: &'static str| {
+        let fields = [&[0x88, 0, 11][..], b"grpc-status", &[status.len() as u8], status.as_bytes()].concat();
+        http2(move |_, id| frame(1, id, &fields))
+    };
+    let (bad, good) = (answers("14").await, answers("0").await);
+    for (condition, retries) in [(14, true), (8, false)] {
+        let retry =
+            RetrySettings { on: RetryOn::NONE.with(RetryCondition::GrpcStatus(condition)), ..RetrySettings::DEFAULT };
+        let settings = ClusterSettings { retry, ..http2_settings() };
+        let proxy = Proxy::new(&[bad.address, good.address], settings).await;
+        let mut client = http2_client(&proxy).await;
+        let mut failed = 0;
+        for _ in 0..20 {
+            let call = http::Request::post("http://test/").header("content-type", "application/grpc");
+            let response = client.send_request(call.body("hello".into()).unwrap()).await.unwrap();
+            failed += usize::from(response.headers()["grpc-status"] != "0");
+        }
+        assert_eq!(failed == 0, retries, "{failed}");
+        assert_eq!(proxy.count("sluicegate_retries_total", &[("cause", "grpc_status")]) > 0, retries);
+    }
+}
+
+#[tokio::test]
+async fn an_http2_client_s_stream_that_stops_moving_is_cut_off_alone() {
+    let origin = Origin::new(|mut wire, _| async move {
+        let request = wire.request().await.unwrap();
+        let length = if request.start.contains("stalls") { 9 } else { 5 };
+        wire.send(&format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\nbegun")).await;
+        wire.ended().await;
+    })
+    .await;
+    let settings = ClusterSettings { stream_idle_timeout: Duration::from_millis(50), ..QUICK };
+    let proxy = Proxy::new(&[origin.address], settings).await;
+    let mut client = http2_client(&proxy).await;
+    for (path, is_whole) in [("http://test/stalls", false), ("http://test/", true)] {
+        let request = http::Request::get(path).body(String::new()).unwrap();
+        let mut body = client.send_request(request).await.unwrap().into_body();
+        let mut next =
+            async || std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx)).await;
+        assert!(next().await.unwrap().is_ok());
+        assert_eq!(next().await.is_none_or(|frame| frame.is_ok()), is_whole, "{path}");
+    }
+    assert_eq!(proxy.count("sluicegate_errors_total", &[("error", "stream_idle")]), 1);
 }

@@ -257,6 +257,8 @@ pub(crate) fn nobody() -> SocketAddr {
 /// A proxy with one cluster, `test`, for all requests.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    /// Where clients may speak HTTP/2.
+    pub(crate) http2: SocketAddr,
     pub(crate) workers: Option<Workers>,
     counts: &'static Counts,
     snapshot: Arc<ClusterSnapshot>,
@@ -293,8 +295,9 @@ impl Proxy {
         let thread_start =
             Arc::new(|_| Box::new(metrics::set_default_local_recorder(counts)) as Box<dyn std::any::Any>);
         let options = WorkerOptions { clock, access_log: true, thread_start };
-        let workers =
-            spawn_workers(count, &[ListenerSettings::plain("127.0.0.1:0".parse().unwrap())], &options).unwrap();
+        let plain = ListenerSettings::plain("127.0.0.1:0".parse().unwrap());
+        let http2 = ListenerSettings { http2: true, ..plain.clone() };
+        let workers = spawn_workers(count, &[plain, http2], &options).unwrap();
         let mut arena = LiveArena::default();
         let snapshot = Arc::new(ClusterSnapshot::empty("test").next(&specs(endpoints), &mut arena, clock.now()));
         let routes = vec![Route { host: None, path_prefix: Some("/".into()), cluster: "test".into() }];
@@ -310,8 +313,8 @@ impl Proxy {
             handle.set_routes(Arc::clone(&routes)).await.unwrap();
         }
         workers.start().await.unwrap();
-        let address = workers.addresses()[0];
-        Self { address, workers: Some(workers), snapshot, arena, clock, counts, _seats: seats }
+        let (address, http2) = (workers.addresses()[0], workers.addresses()[1]);
+        Self { address, http2, workers: Some(workers), snapshot, arena, clock, counts, _seats: seats }
     }
 
     pub(crate) async fn set_endpoints(&mut self, endpoints: &[SocketAddr]) {
