@@ -163,7 +163,7 @@ impl Cluster {
         Some((endpoint, picked))
     }
 
-    /// How many endpoints there are.
+    /// How many endpoints there are to choose from.
     pub(crate) fn size(&self) -> usize {
         self.endpoints.borrow().len()
     }

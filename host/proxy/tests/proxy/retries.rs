@@ -124,6 +124,8 @@ async fn a_response_is_passed_on_when_nothing_follows_it() {
     assert_eq!(with(SHORT_503, on(RetryCondition::Status(502))).await.0, 1);
     let later = "HTTP/1.1 503 No\r\nretry-after: 5\r\ncontent-length: 2\r\n\r\nno";
     assert_eq!(with(later, settings.clone()).await.0, 1, "that is too long to be waited for");
+    let limits = sluicegate_core::CircuitLimits { retries: 0, ..Default::default() };
+    assert_eq!(with(SHORT_503, ClusterSettings { limits: Some(limits), ..settings.clone() }).await.0, 1);
     let budget = RetryBudget { percent: 0, min_concurrent: 0 };
     let retry = RetrySettings { budget, ..settings.retry };
     let (asked, proxy) = with(SHORT_503, ClusterSettings { retry, ..settings }).await;
