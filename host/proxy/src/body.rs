@@ -2,11 +2,12 @@
 
 use std::{
     cell::Cell,
+    error::Error,
     future::poll_fn,
     mem,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -17,7 +18,6 @@ use sluicegate_core::Outcome;
 
 use crate::{
     attempt::Attempt,
-    failure::Failure,
     kept::{Kept, Reader},
     multiplexed::Stream,
     record::Record,
@@ -53,15 +53,19 @@ pub(crate) enum RequestBody {
 
 /// A client's body, which is read to its end even when it is dropped before that.
 #[derive(Debug)]
-pub(crate) struct Lingering(Option<Incoming>);
+pub(crate) struct Lingering {
+    incoming: Option<Incoming>,
+    /// Whether the client waits to be asked for it, and was not yet.
+    is_unasked: bool,
+}
 
 impl Drop for Lingering {
     fn drop(&mut self) {
-        let Some(incoming) = self.0.take().filter(|incoming| !incoming.is_end_stream()) else {
+        let Some(incoming) = self.incoming.take().filter(|incoming| !incoming.is_end_stream()) else {
             return;
         };
-        // Not when the worker itself is going.
-        if std::thread::panicking() || tokio::runtime::Handle::try_current().is_err() {
+        // Not what the client does not send any more, nor when the worker itself is going.
+        if self.is_unasked || std::thread::panicking() || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         tokio::task::spawn_local(tokio::time::timeout(LINGER, async move {
@@ -79,7 +83,8 @@ impl Lingering {
         cx: &mut Context<'_>,
         upload: &Upload,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.0 else { return Poll::Ready(None) };
+        self.is_unasked = false;
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         let frame = Pin::new(incoming).poll_frame(cx);
         match &frame {
             Poll::Ready(Some(Ok(_))) => upload.frames.set(upload.frames.get() + 1),
@@ -87,23 +92,24 @@ impl Lingering {
             Poll::Ready(None) | Poll::Pending => {}
         }
         if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.0 = None;
+            self.incoming = None;
         }
         frame
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 
 impl RequestBody {
-    pub(crate) fn streaming(incoming: Incoming) -> Self {
-        Self::Streaming { incoming: Lingering(Some(incoming)), upload: Rc::default() }
+    /// A client's body. With `is_unasked`, the client sends it only when it is asked to ("100 Continue").
+    pub(crate) fn streaming(incoming: Incoming, is_unasked: bool) -> Self {
+        Self::Streaming { incoming: Lingering { incoming: Some(incoming), is_unasked }, upload: Rc::default() }
     }
 
     /// Keeps up to `limit` bytes of it while it is sent, so that it can be sent again. None when there is no body.
@@ -159,15 +165,6 @@ impl Body for RequestBody {
     }
 }
 
-/// Why a body for a client ends before its end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
-    #[error(transparent)]
-    Upstream(#[from] hyper::Error),
-    #[error(transparent)]
-    Overdue(#[from] Failure),
-}
-
 /// A body for a client.
 pub(crate) struct ResponseBody(Kind);
 
@@ -177,25 +174,56 @@ enum Kind {
     Relay(Relay),
 }
 
-/// What an endpoint's answer comes over.
+/// Why a body broke off.
+pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
+
+type PolledFrame = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+/// Where the body of an endpoint's answer comes from.
 pub(crate) enum Source {
-    /// Nothing any more: all of it is here.
-    None,
-    /// An HTTP/1.1 connection, which whoever wants the answer has to drive.
-    Driven(Box<Upstream>),
+    /// All of it is here already.
+    Here(Option<Bytes>),
+    /// An HTTP/1.1 connection.
+    Http1(Box<Upstream>),
     /// An HTTP/1.1 connection that carries another protocol from here on.
     Switched(Box<Upstream>),
-    /// A place on an HTTP/2 connection, held until the answer is through.
-    Stream { _place: Stream },
+    /// An HTTP/2 connection, and a place on it, held until the answer is through.
+    Http2 { incoming: Incoming, _place: Stream },
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PolledFrame {
+        match self {
+            Self::Here(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+            Self::Http1(upstream) => upstream.poll_frame(cx).map_err(Into::into),
+            Self::Switched(_) => Poll::Ready(None),
+            Self::Http2 { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Here(data) => data.is_none(),
+            Self::Http1(upstream) => upstream.is_answered(),
+            Self::Switched(_) => true,
+            Self::Http2 { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Here(data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
+            Self::Http1(upstream) => upstream.size_hint(),
+            Self::Switched(_) => SizeHint::with_exact(0),
+            Self::Http2 { incoming, .. } => incoming.size_hint(),
+        }
+    }
 }
 
 /// An endpoint's body, with all that ends when it ends.
 struct Relay {
-    incoming: Incoming,
-    /// What it comes over, until that has nothing more to do with it.
     source: Source,
-    /// Whether the connection was driven since the last frame was taken.
-    is_driven: bool,
+    /// Until its last part is taken.
     attempt: Option<Attempt>,
     record: Record,
     watch: Watch,
@@ -207,10 +235,21 @@ impl ResponseBody {
         Self(Kind::Text((!text.is_empty()).then_some(text)))
     }
 
-    /// A body that comes from `source`, which was just driven if it has to be.
-    pub(crate) fn relay(incoming: Incoming, source: Source, attempt: Option<Attempt>, record: Record) -> Self {
-        let mut relay = Relay { incoming, source, is_driven: true, attempt, record, watch: Watch::default() };
-        if relay.incoming.is_end_stream() {
+    /// A body that comes from an endpoint.
+    pub(crate) fn relay(mut source: Source, attempt: Attempt, record: Record) -> Self {
+        // Most answers fit into one read: then the connection is free before the client has got anything.
+        if let Source::Http1(upstream) = &mut source
+            && let Some(whole) = upstream.take_whole()
+        {
+            let here = Source::Here((!whole.is_empty()).then_some(whole));
+            if let Source::Http1(upstream) = mem::replace(&mut source, here) {
+                attempt.release(upstream);
+            }
+            attempt.finish(Outcome::Answered);
+            return Self(Kind::Relay(Relay { source, attempt: None, record, watch: Watch::default() }));
+        }
+        let mut relay = Relay { source, attempt: Some(attempt), record, watch: Watch::default() };
+        if relay.source.is_end_stream() {
             relay.finish(Outcome::Answered);
         }
         Self(Kind::Relay(relay))
@@ -218,23 +257,20 @@ impl ResponseBody {
 }
 
 impl Relay {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match &mut self.source {
-            Source::Driven(_) => self.drive(cx),
-            Source::Switched(_) | Source::Stream { .. } | Source::None => Pin::new(&mut self.incoming).poll_frame(cx),
-        };
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> PolledFrame {
+        let frame = self.source.poll_frame(cx);
         match &frame {
             Poll::Pending => {
                 if let Poll::Ready(failure) = self.watch.poll(cx, &self.record) {
                     self.record.cut_off(&failure);
-                    self.source = Source::None;
+                    self.source = Source::Here(None);
                     self.finish(failure.outcome());
                     return Poll::Ready(Some(Err(failure.into())));
                 }
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                if frame.is_trailers() || self.incoming.is_end_stream() {
+                if frame.is_trailers() || self.source.is_end_stream() {
                     self.finish(Outcome::Answered);
                 }
             }
@@ -245,34 +281,12 @@ impl Relay {
             }
             Poll::Ready(None) => self.finish(Outcome::Answered),
         }
-        frame.map_err(BodyError::from)
-    }
-
-    /// The next frame from an HTTP/1.1 connection.
-    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Source::Driven(upstream) = &mut self.source {
-            if !mem::take(&mut self.is_driven) && upstream.drive(cx).is_ready() {
-                // Dropping it is what tells `incoming` whether this was the end of the body or its death.
-                self.source = Source::None;
-            } else {
-                upstream.hush();
-            }
-        }
-        // Only a driven connection can bring more, so there is nothing to be woken for here.
-        let frame = Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
-        if frame.is_pending() {
-            match &self.source {
-                Source::Driven(upstream) => upstream.listen(),
-                // It can't be: a body without a connection has all its frames. If it is, better no end than a hang.
-                _ => cx.waker().wake_by_ref(),
-            }
-        }
         frame
     }
 
     fn finish(&mut self, outcome: Outcome) {
         if let Some(attempt) = self.attempt.take() {
-            if let Source::Driven(upstream) = mem::replace(&mut self.source, Source::None) {
+            if let Source::Http1(upstream) = mem::replace(&mut self.source, Source::Here(None)) {
                 attempt.release(upstream);
             }
             attempt.finish(outcome);
@@ -284,7 +298,7 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
         match &mut self.0 {
             Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Kind::Relay(relay) => relay.poll_frame(cx),
@@ -294,14 +308,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Text(text) => text.is_none(),
-            Kind::Relay(relay) => relay.incoming.is_end_stream(),
+            Kind::Relay(relay) => relay.source.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Kind::Relay(relay) => relay.incoming.size_hint(),
+            Kind::Relay(relay) => relay.source.size_hint(),
         }
     }
 }

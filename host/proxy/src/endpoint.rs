@@ -40,36 +40,38 @@ impl WorkerEndpoint {
         })
     }
 
-    /// An idle connection, if there is one. The endpoint may have closed it: that shows when it is driven.
+    /// An idle connection, if there is one that the endpoint has not closed.
     pub(crate) fn checkout(&self, now: u64, settings: &ClusterSettings) -> Option<Box<Upstream>> {
         let mut idle = self.idle.borrow_mut();
-        let upstream = idle.pop()?;
-        if upstream.idle_since < settings.oldest_idle(now) {
-            // All others are older still.
-            idle.clear();
-            return None;
+        let oldest = settings.oldest_idle(now);
+        while let Some(mut upstream) = idle.pop() {
+            if upstream.idle_since < oldest {
+                // All others are older still.
+                idle.clear();
+            } else if upstream.is_quiet() {
+                return Some(upstream);
+            }
         }
-        Some(upstream)
+        None
     }
 
     /// Keeps a connection for later.
     pub(crate) fn park(&self, mut upstream: Box<Upstream>, now: u64, settings: &ClusterSettings) {
         let mut idle = self.idle.borrow_mut();
         if !self.is_retired.get() && idle.len() < settings.max_idle_per_endpoint {
-            upstream.hush();
             upstream.reused = true;
             upstream.idle_since = now;
             idle.push(upstream);
         }
     }
 
-    /// Closes connections that were idle for too long; the others let go of the tasks that used them last.
+    /// Closes connections that were idle for too long, or that the endpoint has closed.
     pub(crate) fn sweep(&self, now: u64, settings: &ClusterSettings) {
         let oldest = settings.oldest_idle(now);
         let mut idle = self.idle.borrow_mut();
         let expired = idle.partition_point(|upstream| upstream.idle_since < oldest);
         idle.drain(..expired);
-        idle.iter().for_each(|upstream| upstream.forget_user());
+        idle.retain_mut(|upstream| upstream.is_quiet());
         self.multiplexed.sweep(oldest, now);
     }
 

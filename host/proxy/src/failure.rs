@@ -6,7 +6,7 @@ use http::StatusCode;
 use sluicegate_core::{CircuitOpen, Outcome};
 use sluicegate_wire::framing::Violation;
 
-use crate::retry::RetryCondition;
+use crate::{body::BodyError, retry::RetryCondition};
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) enum Failure {
     #[error("no connection to {endpoint} within {timeout:?}")]
     ConnectTimeout { endpoint: Arc<str>, timeout: Duration },
     #[error("{endpoint} closed the connection before it answered: {source}")]
-    UpstreamClosed { endpoint: Arc<str>, source: hyper::Error, sent: bool },
+    UpstreamClosed { endpoint: Arc<str>, source: BodyError, sent: bool },
     #[error("{endpoint} answered with something that is not HTTP/1.1: {reason}")]
     BadResponse { endpoint: Arc<str>, reason: String },
     #[error("{endpoint} did not answer within {timeout:?}")]

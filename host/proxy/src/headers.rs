@@ -26,6 +26,8 @@ pub(crate) struct Hop {
     pub(crate) has_other_coding: bool,
     /// The sender understands trailers.
     pub(crate) takes_trailers: bool,
+    /// The sender waits to be asked for the body.
+    pub(crate) expects_continue: bool,
     /// What the sender would rather speak.
     pub(crate) upgrade: Option<HeaderValue>,
     /// An earlier proxy said which protocol the client speaks.
@@ -69,6 +71,13 @@ pub(crate) fn clean(headers: &mut HeaderMap) -> Hop {
     hop
 }
 
+/// Whether a header means only one hop, whatever `Connection` says.
+pub(crate) fn is_of_hop(name: &HeaderName) -> bool {
+    const OF_HOP: [HeaderName; 7] =
+        [CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, TE, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION];
+    OF_HOP.contains(name)
+}
+
 fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
     for value in headers.get_all(TRANSFER_ENCODING) {
         hop.has_other_coding |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
@@ -82,7 +91,9 @@ fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
     let is_named = |value: &HeaderValue| tokens(value).any(|token| is(token, "upgrade"));
     let is_meant = headers.get_all(CONNECTION).iter().any(is_named);
     hop.upgrade = headers.remove(UPGRADE).filter(|_| is_meant);
-    // The wait for "100 Continue" is this hop's: the client gets it when the body is first asked for.
+    // The client gets "100 Continue" when the body is first asked for, which is when the endpoint wants it.
+    hop.expects_continue =
+        headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     for name in [TE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, KEEP_ALIVE, PROXY_CONNECTION, CLIENT_CERTIFICATE]
     {
         headers.remove(name);

@@ -2,12 +2,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io::{self, IoSlice},
+    io::{self, IoSlice, Write as _},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
+use http::{HeaderMap, StatusCode};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -15,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-use crate::connection::Refused;
+use crate::{connection::Refused, headers};
 
 /// Up to this many bytes are copied together and sent with one plain `write`: for a head and a small body that
 /// costs the kernel a tenth less than `writev`. More than that is not worth copying.
@@ -36,27 +37,25 @@ pub(crate) struct Traffic {
     pub(crate) reset: Cell<bool>,
     /// What is wrong with what was received, where that is checked.
     pub(crate) refused: Cell<Option<Refused>>,
-    /// Whether what is sent is kept, too.
-    keeps_sent: Cell<bool>,
-    sent: RefCell<Vec<u8>>,
+    /// What is said to a client before its answer.
+    pub(crate) informational: RefCell<Vec<u8>>,
 }
 
 impl Traffic {
-    /// Forgets what went over the stream so far; keeps what is sent from now on if it may be needed again.
-    pub(crate) fn restart(&self, keeps_sent: bool) {
-        self.received.set(false);
-        self.keeps_sent.set(keeps_sent);
-        self.sent.borrow_mut().clear();
-    }
-
     /// Whether anything was received or sent since this was last asked.
     pub(crate) fn has_moved(&self) -> bool {
         self.received.take() | self.sent_some.take()
     }
 
-    /// What was sent, if it was kept.
-    pub(crate) fn take_sent(&self) -> Vec<u8> {
-        self.sent.take()
+    /// Says something to an HTTP/1.1 client before its answer (RFC 9110, section 15.2).
+    pub(crate) fn inform(&self, status: StatusCode, headers: &HeaderMap) {
+        let mut lines = self.informational.borrow_mut();
+        // Writing to a vector can't fail.
+        let _ = write!(lines, "HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
+        for (name, value) in headers.iter().filter(|(name, _)| !headers::is_of_hop(name)) {
+            lines.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        lines.extend_from_slice(b"\r\n");
     }
 }
 
@@ -115,6 +114,21 @@ impl Io {
         }
         Poll::Ready(Ok(()))
     }
+
+    /// Whether nothing is there to be read: neither bytes nor the end.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        match &mut self.stream {
+            // Without a system call, as long as the kernel has said nothing.
+            Stream::Plain(tcp) => {
+                matches!(tcp.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            // What came may be meant for the TLS itself, such as a ticket for the next session.
+            Stream::Tls(_) => {
+                self.poll_fill(&mut Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut byte)).is_pending()
+            }
+        }
+    }
 }
 
 impl Drop for Io {
@@ -147,9 +161,6 @@ impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let count = ready!(either!(&mut self.stream, poll_write(cx, bytes)))?;
         self.traffic.sent_some.set(true);
-        if self.traffic.keeps_sent.get() {
-            self.traffic.sent.borrow_mut().extend_from_slice(&bytes[..count]);
-        }
         Poll::Ready(Ok(count))
     }
 

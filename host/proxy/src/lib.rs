@@ -26,7 +26,6 @@ mod load;
 mod metrics;
 mod multiplexed;
 mod record;
-mod replay;
 mod request;
 mod respond;
 mod retry;

@@ -140,8 +140,11 @@ impl Connection {
             .keep_alive_timeout(settings.ping_interval.min(PING_TIMEOUT));
         let name = || Arc::clone(&endpoint.endpoint.name);
         let handshake = builder.handshake(io).await;
-        let (sender, mut connection) =
-            handshake.map_err(|source| Failure::UpstreamClosed { endpoint: name(), source, sent: false })?;
+        let (sender, mut connection) = handshake.map_err(|source| Failure::UpstreamClosed {
+            endpoint: name(),
+            source: source.into(),
+            sent: false,
+        })?;
         let endpoint = name();
         let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
         let current = Rc::clone(&allowed);

@@ -122,6 +122,14 @@ impl Record {
         self.fail(failure);
     }
 
+    /// The endpoint says something before its answer, such as "103 Early Hints", which the client may hear, too.
+    /// hyper has no way to say it in HTTP/2.
+    pub(crate) fn inform(&self, status: StatusCode, headers: &HeaderMap) {
+        if self.version == Version::HTTP_11 {
+            self.client.traffic.inform(status, headers);
+        }
+    }
+
     /// The response's body broke off on its way.
     pub(crate) fn broke_off(&mut self) {
         if let Some(log) = &mut self.log {

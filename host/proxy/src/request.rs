@@ -1,6 +1,6 @@
 //! From what a client sent to what may be forwarded.
 
-use std::{mem, rc::Rc};
+use std::rc::Rc;
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
@@ -24,30 +24,19 @@ pub(crate) struct Inbound {
     pub(crate) head: RequestHead,
     pub(crate) body: RequestBody,
     has_body: bool,
-    /// Whether the head stays when the request is taken.
-    keeps_head: bool,
     kept: Option<Rc<Kept>>,
     /// Whether sending it twice has the same effect as sending it once, and it has no body: then it may be sent
     /// again when a reused connection breaks without an answer (RFC 9110, section 9.2.2).
     pub(crate) is_repeatable: bool,
     /// Whether the client asks to go on in another protocol.
     pub(crate) is_upgrade: bool,
+    /// Whether the client waits with its body until it is asked for it.
+    pub(crate) expects_continue: bool,
 }
 
 impl Inbound {
-    /// The request itself, to be sent. What is left in its place is empty, but for what was to be kept.
-    pub(crate) fn take(&mut self) -> Request<RequestBody> {
-        let parts = if self.keeps_head {
-            self.head.parts.clone()
-        } else {
-            mem::replace(&mut self.head.parts, Request::new(()).into_parts().0)
-        };
-        Request::from_parts(parts, mem::replace(&mut self.body, RequestBody::Empty))
-    }
-
-    /// From now on, keeps what it takes to send it again: the head, and up to so many bytes of the body.
+    /// From now on, keeps up to so many bytes of its body, so that it can be sent again.
     pub(crate) fn keep(&mut self, body_bytes: usize) {
-        self.keeps_head = true;
         self.kept = self.body.keep(body_bytes);
     }
 
@@ -86,7 +75,11 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
-    let body = if incoming.is_end_stream() { RequestBody::Empty } else { RequestBody::streaming(incoming) };
+    let body = if incoming.is_end_stream() {
+        RequestBody::Empty
+    } else {
+        RequestBody::streaming(incoming, hop.expects_continue)
+    };
     parts.version = Version::HTTP_11;
     if !matches!(body, RequestBody::Empty) && !parts.headers.contains_key(CONTENT_LENGTH) {
         // hyper would leave out the body of a GET that has no length.
@@ -98,10 +91,10 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         head: RequestHead::new(parts, client.address.ip().to_canonical()),
         body,
         has_body,
-        keeps_head: false,
         kept: None,
         is_repeatable,
         is_upgrade,
+        expects_continue: hop.expects_continue,
     }))
 }
 

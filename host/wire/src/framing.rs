@@ -23,6 +23,8 @@ mod target;
 mod tests;
 mod violation;
 
+pub use chunked::{Chunks, Piece};
+pub use names::is_forbidden_trailer;
 pub use rules::{OddNames, Rules};
 pub use violation::Violation;
 
@@ -116,8 +118,12 @@ impl Framing {
                     if *left > 0 { Some(Verdict::More) } else { self.next_message() }
                 }
                 State::Chunked(chunked) => match chunked.scan(rest, &self.rules, &mut passed) {
-                    Ok(true) => self.next_message(),
-                    Ok(false) => Some(Verdict::More),
+                    Ok(Piece::Data(count)) => {
+                        passed += count;
+                        None
+                    }
+                    Ok(Piece::End(_)) => self.next_message(),
+                    Ok(Piece::None) => Some(Verdict::More),
                     Err(violation) => Some(Verdict::Refused(violation)),
                 },
                 State::Tunnel => {

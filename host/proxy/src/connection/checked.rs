@@ -43,17 +43,40 @@ pub(super) struct Checked {
     ready: usize,
     /// What is left to be said in place of what was refused.
     stand_in: &'static [u8],
+    /// Whether hyper has had nothing on its way out since it last wrote.
+    is_flushed: bool,
 }
 
 impl Checked {
     pub(super) fn new(io: Io, traffic: Rc<Traffic>, rules: Rules) -> Self {
-        Self { io, traffic, framing: Framing::new(rules), held: Vec::new(), ready: 0, stand_in: STAND_IN }
+        Self {
+            io,
+            traffic,
+            framing: Framing::new(rules),
+            held: Vec::new(),
+            ready: 0,
+            stand_in: STAND_IN,
+            is_flushed: true,
+        }
     }
 
     /// The stream itself, and what came over it and was not handed on: for another protocol than HTTP. None when the
     /// stream was refused.
     pub(super) fn into_tunnel(self) -> Option<(Io, Vec<u8>)> {
         (!self.is_refused()).then_some((self.io, self.held))
+    }
+
+    /// Says what is to be said before the answer. Not in the middle of an earlier one: then it is not said.
+    fn poll_inform(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut lines = self.traffic.informational.borrow_mut();
+        if !self.is_flushed {
+            lines.clear();
+        }
+        while !lines.is_empty() {
+            let count = ready!(Write::poll_write(Pin::new(&mut self.io), cx, &lines))?;
+            lines.drain(..count);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// How much of these bytes may be handed on. What is refused is noted.
@@ -160,6 +183,8 @@ impl Read for Checked {
 
 impl Write for Checked {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_inform(cx))?;
+        self.is_flushed = false;
         Write::poll_write(Pin::new(&mut self.io), cx, bytes)
     }
 
@@ -168,6 +193,8 @@ impl Write for Checked {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_inform(cx))?;
+        self.is_flushed = false;
         Write::poll_write_vectored(Pin::new(&mut self.io), cx, slices)
     }
 
@@ -176,6 +203,9 @@ impl Write for Checked {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when it has written all that it has.
+        self.is_flushed = true;
+        ready!(self.poll_inform(cx))?;
         Write::poll_flush(Pin::new(&mut self.io), cx)
     }
 

@@ -1,15 +1,8 @@
 //! A request and its answer over HTTP/1.1: a connection for each.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    rc::Rc,
-    task::{Context, Poll, Waker},
-};
+use std::{future::poll_fn, mem, task::Poll, time::Duration};
 
-use http::{Request, StatusCode};
-use hyper::client::conn::TrySendError;
-use tokio::task::unconstrained;
+use http::StatusCode;
 
 use super::{Answer, Deadline, accept, bad_response, client_body, name_of};
 use crate::{
@@ -18,12 +11,14 @@ use crate::{
     cluster::ClusterSettings,
     endpoint::WorkerEndpoint,
     failure::Failure,
-    io::Traffic,
     record::Record,
-    replay,
     request::Inbound,
-    upstream::Upstream,
+    upstream::{Broken, Upstream},
 };
+
+/// For how long a body waits for "100 Continue" where the client asked for that: an endpoint that does not know of it
+/// never says it (RFC 9110, section 10.1.1). As curl.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// Sends a request to an endpoint, on as many connections as turn out to be closed.
 pub(super) async fn send(
@@ -52,48 +47,36 @@ pub(super) async fn send(
                 upstream
             }
         };
-        let is_upgrade = inbound.is_upgrade;
-        let (is_reused, traffic) = (upstream.reused, Rc::clone(&upstream.traffic));
-        traffic.restart(is_reused && inbound.is_repeatable);
         let mut deadline = Deadline::new(record, settings.response_timeout, now, inbound.body.upload());
-        // The connection is driven before each look at the response, so the look itself needs no waker; nor may it be
-        // put off by the task's budget, for then it would.
-        let mut response = pin!(unconstrained(upstream.sender.try_send_request(inbound.take())));
-        let (mut upstream, mut is_over) = (Some(upstream), false);
-        let result = poll_fn(|cx| {
-            match upstream.as_mut().filter(|_| !is_over).map(|upstream| upstream.drive(cx)) {
-                // Its HTTP is over: perhaps because it goes on in another protocol.
-                Some(Poll::Ready(Ok(()))) if is_upgrade => is_over = true,
-                // The connection is over. Dropping it settles what becomes of the request.
-                Some(Poll::Ready(_)) => upstream = None,
-                Some(Poll::Pending) | None => {}
-            }
-            let mut answer = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            if answer.is_pending() && is_over {
-                (upstream, is_over) = (None, false);
-                answer = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            }
+        let body = mem::replace(&mut inbound.body, RequestBody::Empty);
+        let hold = inbound.expects_continue.then(|| CONTINUE_WAIT.min(settings.response_timeout / 2));
+        upstream.begin(&inbound.head.parts, body, hold);
+        let answer = poll_fn(|cx| {
+            let answer = upstream.poll_answer(cx, |status, headers| record.inform(status, headers));
             match answer {
                 Poll::Ready(result) => Poll::Ready(Some(result)),
                 Poll::Pending => deadline.poll(cx).map(|()| None),
             }
         })
         .await;
-        match result {
+        match answer {
             Some(Ok(response)) => {
-                let source = match upstream {
-                    Some(upstream) if !is_over => Source::Driven(upstream),
-                    Some(upstream) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                        Source::Switched(upstream)
-                    }
-                    _ => Source::None,
+                let source = if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    Source::Http1(upstream)
+                } else if inbound.is_upgrade {
+                    Source::Switched(upstream)
+                } else {
+                    return Err(bad_response(endpoint, "a switch of protocols that nobody asked for".into()));
                 };
-                return accept(endpoint, attempt, (response, source));
+                return accept(endpoint, attempt, response, source);
             }
             Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {
                 return Err(client_body(record));
             }
-            Some(Err(error)) => must_be_fresh = recover(error, endpoint, is_reused, &traffic, inbound)?,
+            Some(Err(broken)) => {
+                recover(broken, endpoint, upstream, inbound)?;
+                must_be_fresh = true;
+            }
             None => {
                 let (endpoint, timeout) = (name_of(endpoint), settings.response_timeout);
                 return Err(Failure::ResponseTimeout { endpoint, timeout });
@@ -102,34 +85,21 @@ pub(super) async fn send(
     }
 }
 
-/// Puts the request back in its place, if it may be sent again to the same endpoint, and says whether only a fresh
-/// connection will do. Otherwise says what broke.
+/// Puts the request back in its place, if it may be sent again to the same endpoint. Otherwise says what broke.
 fn recover(
-    mut error: TrySendError<Request<RequestBody>>,
+    broken: Broken,
     endpoint: &WorkerEndpoint,
-    is_reused: bool,
-    traffic: &Traffic,
+    mut upstream: Box<Upstream>,
     inbound: &mut Inbound,
-) -> Result<bool, Failure> {
-    if let Some(request) = error.take_message() {
-        // hyper had not begun to send it.
-        (inbound.head.parts, inbound.body) = request.into_parts();
-        let source = error.into_error();
-        return if is_reused {
-            Ok(false)
-        } else {
-            Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: false })
-        };
+) -> Result<(), Failure> {
+    let source = match broken {
+        Broken::Bad(bad) => return Err(bad_response(endpoint, bad.to_string())),
+        Broken::Closed(source) => source,
+    };
+    let (has_begun, has_answered) = upstream.progress();
+    if upstream.reused && !has_answered && (!has_begun || inbound.is_repeatable) {
+        inbound.body = upstream.take_body().unwrap_or(RequestBody::Empty);
+        return Ok(());
     }
-    let source = error.into_error();
-    if source.is_parse() {
-        return Err(bad_response(endpoint, source.to_string()));
-    }
-    if !traffic.received.get()
-        && let Some(parts) = replay::parse(&traffic.take_sent())
-    {
-        inbound.head.parts = parts;
-        return Ok(true);
-    }
-    Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: true })
+    Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source: source.into(), sent: has_begun })
 }

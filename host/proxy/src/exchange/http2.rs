@@ -8,7 +8,7 @@ use std::{
     task::Poll,
 };
 
-use super::{Answer, Deadline, accept, client_body, name_of};
+use super::{Answer, Deadline, accept, bad_response, client_body, name_of};
 use crate::{
     attempt::Attempt,
     body::{RequestBody, Source},
@@ -20,7 +20,7 @@ use crate::{
 };
 use h2::Reason;
 use http::{
-    Request, Uri,
+    Request, Response, StatusCode, Uri,
     header::{CONNECTION, HOST, TRANSFER_ENCODING},
     request::Parts,
     uri::{Authority, Scheme},
@@ -62,8 +62,13 @@ pub(super) async fn send(
         .await;
         let mut error = match result {
             Some(Ok(response)) => {
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    return Err(bad_response(endpoint, "a switch of protocols that HTTP/2 does not have".into()));
+                }
                 stream.answered();
-                return accept(endpoint, attempt, (response, Source::Stream { _place: stream }));
+                let (head, incoming) = response.into_parts();
+                let source = Source::Http2 { incoming, _place: stream };
+                return accept(endpoint, attempt, Response::from_parts(head, ()), source);
             }
             Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {
                 return Err(client_body(record));
@@ -88,7 +93,7 @@ pub(super) async fn send(
         if !is_whole || closed == MAX_CLOSED || is_unsent && is_new {
             return Err(match unseen {
                 Some(_) if !is_unsent => Failure::RefusedStream { endpoint: name_of(endpoint) },
-                _ => Failure::UpstreamClosed { endpoint: name_of(endpoint), source, sent: !is_unsent },
+                _ => Failure::UpstreamClosed { endpoint: name_of(endpoint), source: source.into(), sent: !is_unsent },
             });
         }
         closed += 1;

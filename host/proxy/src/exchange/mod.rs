@@ -6,9 +6,9 @@
 //!   connection could be made, so that nothing of the request was sent, or if the endpoint did nothing for it; otherwise
 //!   only if it is idempotent, or the operator says so.
 //! - *On another connection to the same endpoint*, without counting it as an attempt: when a reused connection turns
-//!   out to be closed. Endpoints may close an idle connection at any moment (RFC 9112, section 9.6). If hyper had not
-//!   begun to send, any request is sent again; if it had and nothing came back, only a repeatable one, once, on a
-//!   fresh connection. Over HTTP/2 the endpoint says itself which requests it has not looked at.
+//!   out to be closed. Endpoints may close an idle connection at any moment (RFC 9112, section 9.6). If nothing had
+//!   been sent, any request is sent again; if something had and nothing came back, only a repeatable one; either way
+//!   on a fresh connection. Over HTTP/2 the endpoint says itself which requests it has not looked at.
 //!
 //! Nothing else is sent twice.
 //!
@@ -29,10 +29,9 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderValue, Response,
     header::{CONNECTION, UPGRADE},
 };
-use hyper::body::{Body, Incoming};
 use sluicegate_core::{Outcome, Resource};
 
 use crate::{
@@ -52,8 +51,8 @@ use crate::{
 };
 use retries::Retries;
 
-/// A response's head, its body, and what the rest of that comes over.
-type Answer = (Response<Incoming>, Source);
+/// A response's head, and where its body comes from.
+type Answer = (Response<()>, Source);
 
 /// Gets an answer for a request from one of the cluster's endpoints, or says why there is none.
 pub(crate) async fn exchange(
@@ -173,11 +172,13 @@ impl<'a> Deadline<'a> {
 }
 
 /// Checks a response and makes it one of this hop.
-fn accept(endpoint: &WorkerEndpoint, attempt: &mut Attempt, (mut response, source): Answer) -> Result<Answer, Failure> {
+fn accept(
+    endpoint: &WorkerEndpoint,
+    attempt: &mut Attempt,
+    mut response: Response<()>,
+    source: Source,
+) -> Result<Answer, Failure> {
     let protocol = response.headers().get(UPGRADE).cloned();
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !matches!(source, Source::Switched(_)) {
-        return Err(bad_response(endpoint, "a switch of protocols that nobody asked for".into()));
-    }
     if headers::clean(response.headers_mut()).has_other_coding {
         return Err(bad_response(endpoint, "a transfer coding other than chunked".into()));
     }
@@ -191,30 +192,26 @@ fn accept(endpoint: &WorkerEndpoint, attempt: &mut Attempt, (mut response, sourc
 
 /// Passes a response on to the client.
 fn relay((response, source): Answer, attempt: Attempt, mut record: Record) -> Response<ResponseBody> {
-    let (mut parts, incoming) = response.into_parts();
+    let (mut parts, ()) = response.into_parts();
     record.answered(parts.status);
-    record.settle(incoming.size_hint().exact(), &mut parts.version, &mut parts.headers);
-    // Most responses fit into one read: then the connection is free before the client has got anything.
+    record.settle(source.size_hint().exact(), &mut parts.version, &mut parts.headers);
     let body = match source {
-        Source::Driven(upstream) if upstream.is_idle() => {
-            attempt.release(upstream);
-            attempt.finish(Outcome::Answered);
-            ResponseBody::relay(incoming, Source::None, None, record)
-        }
         Source::Switched(upstream) => {
             let (io, early) = upstream.into_tunnel();
             let client = Rc::clone(&record.client);
             *client.tunnel.borrow_mut() = Some(Box::new(Tunnel { io, early, attempt, record }));
             ResponseBody::text(Bytes::new())
         }
-        source => ResponseBody::relay(incoming, source, Some(attempt), record),
+        source => ResponseBody::relay(source, attempt, record),
     };
     Response::from_parts(parts, body)
 }
 
 /// Lets go of a response that is not passed on. Most errors are short: then their connection can be used again.
 fn discard((_, source): Answer, attempt: Attempt) {
-    if let Source::Driven(upstream) = source {
+    if let Source::Http1(mut upstream) = source
+        && upstream.take_whole().is_some()
+    {
         attempt.release(upstream);
     }
     attempt.finish(Outcome::Answered);

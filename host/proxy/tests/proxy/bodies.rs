@@ -154,18 +154,6 @@ async fn an_answer_may_come_before_the_request_is_whole() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_for_100_continue_gets_it() {
-    let origin = Origin::echo().await;
-    let proxy = Proxy::new(&[origin.address], QUICK).await;
-    let mut client = proxy.connect().await;
-    client.send("POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n").await;
-    assert_eq!(client.head().await.unwrap().status(), 100);
-    client.send("ok").await;
-    let response = client.response("POST").await.unwrap();
-    assert!(response.text().ends_with("\nok") && !response.text().contains("expect"), "{response:?}");
-}
-
-#[tokio::test]
 async fn a_slow_upload_is_not_a_slow_answer() {
     let origin = Origin::echo().await;
     let proxy = Proxy::new(&[origin.address], QUICK).await;

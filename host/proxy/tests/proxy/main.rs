@@ -1,5 +1,6 @@
 //! The proxy from the outside: real sockets on both sides.
 
+mod answers;
 mod bodies;
 mod failures;
 mod forwarding;

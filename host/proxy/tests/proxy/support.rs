@@ -104,7 +104,7 @@ impl Wire {
         }
     }
 
-    async fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
+    pub(crate) async fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.buffer.len() < count {
             self.fill().await?;
         }

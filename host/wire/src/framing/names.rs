@@ -68,7 +68,7 @@ pub(super) fn is_alias(name: &[u8]) -> bool {
 }
 
 /// Whether a trailer must not have this name.
-pub(super) fn is_forbidden_trailer(name: &[u8]) -> bool {
+pub fn is_forbidden_trailer(name: &[u8]) -> bool {
     FORBIDDEN_TRAILERS.iter().any(|known| is_like(name, known)) || is_forwarded(name)
 }
 

@@ -11,10 +11,14 @@ pub struct Rules {
     pub header_count: usize,
     /// Of a line that announces a chunk, extensions included. 256: nobody uses extensions, but for attacks.
     pub chunk_line_bytes: usize,
+    /// Whether spaces may follow a chunk's size, as some old servers write it. No client does.
+    pub padded_chunk_sizes: bool,
     /// Of all trailer lines together. 8 KiB: they are checksums and statuses.
     pub trailer_bytes: usize,
     /// How many trailer lines there may be. 32.
     pub trailer_count: usize,
+    /// Whether trailers with names that only a header may have pass: for a recipient that leaves them out itself.
+    pub any_trailer: bool,
     /// What to do with unusual names.
     pub odd_names: OddNames,
 }
@@ -26,8 +30,10 @@ impl Default for Rules {
             header_bytes: 64 * 1024,
             header_count: 100,
             chunk_line_bytes: 256,
+            padded_chunk_sizes: false,
             trailer_bytes: 8 * 1024,
             trailer_count: 32,
+            any_trailer: false,
             odd_names: OddNames::RefuseAliases,
         }
     }

@@ -1,0 +1,233 @@
+//! An HTTP/1.1 connection to an endpoint, driven by whoever uses it.
+//!
+//! Not hyper's: its client hands requests and bodies over in channels, between a task for the connection and one for
+//! the request, and a request that it has begun to send is gone. Here the request that uses a connection polls it: no
+//! task to wake, no channel, a request's head stays with whoever may have to send it again, and a client that leaves
+//! takes its upstream connection along by dropping it. It took a quarter off what a request costs.
+//!
+//! An idle connection is polled by nobody; that its endpoint closed it shows when the next request asks.
+
+mod receiving;
+mod sending;
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
+use http_body::{Frame, SizeHint};
+use sluicegate_core::Resource;
+use tokio_util::io::poll_read_buf;
+
+use crate::{
+    body::RequestBody,
+    cluster::ClusterSettings,
+    connect::connect,
+    endpoint::WorkerEndpoint,
+    failure::Failure,
+    io::Io,
+    load::{Opened, place},
+};
+
+use receiving::{BadAnswer, Receiving};
+use sending::Sending;
+
+/// How much is read at a time while nothing is known of what comes: most answers fit.
+const PIECE: usize = 8 * 1024;
+
+/// How much is read at a time of a large body. More is not in the socket's buffer most of the time.
+const LARGE_PIECE: usize = 64 * 1024;
+
+/// A connection to an endpoint: in use by one request, or idle.
+pub(crate) struct Upstream {
+    io: Io,
+    /// What came and was not taken yet.
+    input: BytesMut,
+    /// How much of it has been looked at for the end of a head.
+    seen: usize,
+    sending: Sending,
+    receiving: Receiving,
+    method: Method,
+    /// Whether the answer's head is still to come.
+    awaits_head: bool,
+    /// Whether the connection is good for another request after this answer.
+    keeps_alive: bool,
+    /// Whether anything came since the request was begun.
+    has_answered: bool,
+    /// Whether it carried a request before.
+    pub(crate) reused: bool,
+    /// When it became idle.
+    pub(crate) idle_since: u64,
+    _open: Opened,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The connection ended.
+    Closed(io::Error),
+    /// What came is no answer.
+    Bad(BadAnswer),
+}
+
+impl Upstream {
+    /// A new connection.
+    pub(crate) async fn open(endpoint: &WorkerEndpoint, settings: &ClusterSettings) -> Result<Box<Self>, Failure> {
+        let waiting = place(Arc::clone(&endpoint.load), Resource::Pending, settings)?;
+        let (stream, open) = connect(endpoint, settings).await?;
+        drop(waiting);
+        let (io, _) = Io::new(stream);
+        Ok(Box::new(Self {
+            io,
+            input: BytesMut::new(),
+            seen: 0,
+            sending: Sending::default(),
+            receiving: Receiving::None,
+            method: Method::GET,
+            awaits_head: false,
+            keeps_alive: true,
+            has_answered: false,
+            reused: false,
+            idle_since: 0,
+            _open: open,
+        }))
+    }
+
+    /// Whether nothing has come on an idle connection: neither its end nor an answer that nobody asked for.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.io.is_quiet()
+    }
+
+    /// Takes a request, which goes out when the answer is polled for. With `hold`, its body waits so long, or until the
+    /// endpoint wants it.
+    pub(crate) fn begin(&mut self, head: &Parts, body: RequestBody, hold: Option<Duration>) {
+        self.sending.begin(head, body, hold);
+        self.method.clone_from(&head.method);
+        (self.awaits_head, self.has_answered) = (true, false);
+    }
+
+    /// Whether any of the request has gone out, and whether anything has come back.
+    pub(crate) fn progress(&self) -> (bool, bool) {
+        (self.sending.has_begun, self.has_answered)
+    }
+
+    /// Takes the body back that was given to `begin`, if it has not come to its end.
+    pub(crate) fn take_body(&mut self) -> Option<RequestBody> {
+        self.sending.abandon()
+    }
+
+    /// Sends the request, and waits for the answer's head. `inform` gets what the endpoint says before that, but for
+    /// "100 Continue".
+    pub(crate) fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut inform: impl FnMut(StatusCode, &HeaderMap),
+    ) -> Poll<Result<Response<()>, Broken>> {
+        loop {
+            match self.take_head(&mut inform) {
+                Ok(Some(response)) => return Poll::Ready(Ok(response)),
+                Ok(None) => {}
+                Err(bad) => return Poll::Ready(Err(Broken::Bad(bad))),
+            }
+            if let Poll::Ready(Err(error)) = self.sending.poll(&mut self.io, cx) {
+                return Poll::Ready(Err(Broken::Closed(error)));
+            }
+            match ready!(self.poll_read(cx, PIECE)) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let error = self.sending.take_error().unwrap_or(io::ErrorKind::UnexpectedEof.into());
+                    return Poll::Ready(Err(Broken::Closed(error)));
+                }
+                Err(error) => return Poll::Ready(Err(Broken::Closed(error))),
+            }
+        }
+    }
+
+    fn take_head(
+        &mut self,
+        inform: &mut impl FnMut(StatusCode, &HeaderMap),
+    ) -> Result<Option<Response<()>>, BadAnswer> {
+        while let Some(mut head) = receiving::take_head(&mut self.input, &mut self.seen)? {
+            if head.status == StatusCode::CONTINUE {
+                self.sending.go_on();
+            } else if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+                inform(head.status, &head.headers);
+            } else {
+                self.awaits_head = false;
+                (self.receiving, self.keeps_alive) = receiving::follows(&mut head, &self.method)?;
+                return Ok(Some(Response::from_parts(head, ())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next part of the answer's body; what is left of the request goes out meanwhile.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        // If it does not come to its end, the answer may still be whole.
+        let _ = self.sending.poll(&mut self.io, cx);
+        loop {
+            if let Some(frame) = self.receiving.next(&mut self.input)? {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if self.receiving.is_done() {
+                return Poll::Ready(None);
+            }
+            let piece = match self.receiving {
+                Receiving::Sized(left) if left > PIECE as u64 => LARGE_PIECE,
+                _ => PIECE,
+            };
+            if !ready!(self.poll_read(cx, piece))? {
+                let ended = matches!(self.receiving, Receiving::UntilClose);
+                self.receiving = Receiving::None;
+                return Poll::Ready(if ended { None } else { Some(Err(io::ErrorKind::UnexpectedEof.into())) });
+            }
+        }
+    }
+
+    /// What is known of how much of the body is still to come.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.receiving.size_hint()
+    }
+
+    /// All of the body, if it is here and has no trailers.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        match self.receiving {
+            Receiving::None => Some(Bytes::new()),
+            Receiving::Sized(left) if left <= self.input.len() as u64 => {
+                self.receiving = Receiving::None;
+                Some(self.input.split_to(left as usize).freeze())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the answer's body has come to its end.
+    pub(crate) fn is_answered(&self) -> bool {
+        !self.awaits_head && self.receiving.is_done()
+    }
+
+    /// Whether the last request and its answer are through, so that the connection can carry another request.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_answered() && self.keeps_alive && self.sending.is_done() && self.input.is_empty()
+    }
+
+    /// The stream itself, and what came over it already, after a switch of protocols.
+    pub(crate) fn into_tunnel(self) -> (Io, Bytes) {
+        (self.io, self.input.freeze())
+    }
+
+    /// Reads what there is. False at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, piece: usize) -> Poll<io::Result<bool>> {
+        if self.input.capacity() - self.input.len() < piece / 4 {
+            self.input.reserve(piece);
+        }
+        let count = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))?;
+        self.has_answered |= count > 0;
+        Poll::Ready(Ok(count > 0))
+    }
+}

@@ -1,0 +1,254 @@
+//! A request on its way to an endpoint: its head, and its body as it comes.
+
+use std::{
+    future::Future,
+    io::{self, IoSlice, Write as _},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    request::Parts,
+};
+use http_body::Body;
+use hyper::rt::Write;
+use sluicegate_wire::framing::is_forbidden_trailer;
+use tokio::time::{Sleep, sleep};
+
+use crate::{body::RequestBody, io::Io};
+
+/// What is kept of the memory for heads when a request is through.
+const KEPT: usize = 4 * 1024;
+
+/// A request on its way out.
+#[derive(Default)]
+pub(super) struct Sending {
+    /// Written next, in this order. The first is kept from request to request.
+    lines: Vec<u8>,
+    written: usize,
+    piece: Bytes,
+    tail: &'static [u8],
+    body: Option<RequestBody>,
+    framing: Framing,
+    /// Until the endpoint asks for the body, or this is over, the body waits.
+    hold: Option<Pin<Box<Sleep>>>,
+    /// Whether any of the request has gone out.
+    pub(super) has_begun: bool,
+    /// Why no more can go out.
+    broken: Option<io::Error>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Framing {
+    #[default]
+    Chunked,
+    /// So many bytes are still to come.
+    Sized(u64),
+}
+
+impl Sending {
+    /// Takes a request. Its body waits for "100 Continue", but not longer than `hold`.
+    pub(super) fn begin(&mut self, head: &Parts, body: RequestBody, hold: Option<Duration>) {
+        self.lines.clear();
+        self.lines.shrink_to(KEPT);
+        self.written = 0;
+        (self.has_begun, self.broken) = (false, None);
+        encode(head, &mut self.lines);
+        self.framing = length_of(&head.headers).map_or(Framing::Chunked, Framing::Sized);
+        let has_body = !body.is_end_stream() && self.framing != Framing::Sized(0);
+        self.body = has_body.then_some(body);
+        self.hold = hold.filter(|_| has_body).map(|hold| Box::pin(sleep(hold)));
+        if self.hold.is_some() {
+            self.lines.truncate(self.lines.len() - 2);
+            self.lines.extend_from_slice(b"expect: 100-continue\r\n\r\n");
+        }
+    }
+
+    /// The endpoint asks for the body.
+    pub(super) fn go_on(&mut self) {
+        self.hold = None;
+    }
+
+    /// Whether all of it has gone out.
+    pub(super) fn is_done(&self) -> bool {
+        self.broken.is_none() && self.body.is_none() && self.is_flushed()
+    }
+
+    /// Gives up what has not gone out. The body, if none of it was asked for.
+    pub(super) fn abandon(&mut self) -> Option<RequestBody> {
+        (self.piece, self.tail) = (Bytes::new(), b"");
+        self.written = self.lines.len();
+        self.body.take()
+    }
+
+    /// Sends on. Ready when all has gone out, or no more can. Only the body itself can be an error: that the endpoint
+    /// takes no more is no reason not to hear its answer.
+    pub(super) fn poll(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.broken.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+            // A first piece that is here already goes out with the head.
+            let waits = match self.poll_body(cx) {
+                Poll::Ready(Err(error)) => {
+                    self.broken = Some(io::ErrorKind::InvalidData.into());
+                    return Poll::Ready(Err(error));
+                }
+                polled => polled.is_pending(),
+            };
+            match self.poll_written(io, cx) {
+                Poll::Ready(Ok(())) if waits => return Poll::Pending,
+                Poll::Ready(Ok(())) if self.body.is_some() => {}
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => self.broken = Some(error),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Why no more can go out.
+    pub(super) fn take_error(&mut self) -> Option<io::Error> {
+        self.broken.take()
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.written == self.lines.len() && self.piece.is_empty() && self.tail.is_empty()
+    }
+
+    /// Takes the next piece of the body, if there is one, and the last one is gone.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(body) = self.body.as_mut().filter(|_| self.piece.is_empty() && self.tail.is_empty()) else {
+            return Poll::Ready(Ok(()));
+        };
+        if let Some(hold) = &mut self.hold {
+            ready!(hold.as_mut().poll(cx));
+            self.hold = None;
+        }
+        let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(frame) => frame.map_err(io::Error::other)?,
+            None => return Poll::Ready(self.end(&HeaderMap::new())),
+        };
+        let frame = match frame.into_data() {
+            Ok(data) => {
+                let is_last = body.is_end_stream();
+                return Poll::Ready(self.take(data, is_last));
+            }
+            Err(frame) => frame,
+        };
+        match frame.into_trailers() {
+            Ok(trailers) => Poll::Ready(self.end(&trailers)),
+            Err(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn take(&mut self, data: Bytes, is_last: bool) -> io::Result<()> {
+        if data.is_empty() {
+            return if is_last { self.end(&HeaderMap::new()) } else { Ok(()) };
+        }
+        self.piece = data;
+        match &mut self.framing {
+            Framing::Sized(left) => {
+                *left = left
+                    .checked_sub(self.piece.len() as u64)
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the body is longer than announced"))?;
+                if *left == 0 {
+                    self.body = None;
+                }
+            }
+            Framing::Chunked => {
+                self.make_room();
+                // Writing to a vector can't fail.
+                let _ = write!(self.lines, "{:x}\r\n", self.piece.len());
+                self.tail = b"\r\n";
+                if is_last {
+                    self.tail = b"\r\n0\r\n\r\n";
+                    self.body = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, trailers: &HeaderMap) -> io::Result<()> {
+        self.body = None;
+        match self.framing {
+            Framing::Sized(0) => Ok(()),
+            Framing::Sized(_) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body is shorter than announced"))
+            }
+            Framing::Chunked => {
+                self.make_room();
+                self.lines.extend_from_slice(b"0\r\n");
+                for (name, value) in trailers.iter().filter(|(name, _)| !is_forbidden_trailer(name.as_ref())) {
+                    line(name.as_ref(), value, &mut self.lines);
+                }
+                self.lines.extend_from_slice(b"\r\n");
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets lines that have gone out.
+    fn make_room(&mut self) {
+        if self.written == self.lines.len() {
+            self.lines.clear();
+            self.written = 0;
+        }
+    }
+
+    /// Writes what is there.
+    fn poll_written(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.is_flushed() {
+            let lines = &self.lines[self.written..];
+            let count = if self.piece.is_empty() && self.tail.is_empty() {
+                ready!(Write::poll_write(Pin::new(&mut *io), cx, lines))?
+            } else {
+                let slices = [lines, &self.piece, self.tail].map(IoSlice::new);
+                ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices))?
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.has_begun = true;
+            let from_lines = count.min(lines.len());
+            let from_piece = (count - from_lines).min(self.piece.len());
+            self.written += from_lines;
+            self.piece.advance(from_piece);
+            self.tail = &self.tail[count - from_lines - from_piece..];
+        }
+        Pin::new(io).poll_flush(cx)
+    }
+}
+
+/// The length that a request announces. Its framing was checked before.
+fn length_of(headers: &HeaderMap) -> Option<u64> {
+    if headers.is_empty() || headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
+}
+
+/// A request's head as it goes over the wire. `http`'s types hold nothing that would end a line.
+fn encode(head: &Parts, lines: &mut Vec<u8>) {
+    lines.extend_from_slice(head.method.as_str().as_bytes());
+    lines.push(b' ');
+    lines.extend_from_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    lines.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in &head.headers {
+        line(name.as_ref(), value, lines);
+    }
+    lines.extend_from_slice(b"\r\n");
+}
+
+fn line(name: &[u8], value: &HeaderValue, lines: &mut Vec<u8>) {
+    let value = value.as_bytes();
+    lines.reserve(name.len() + value.len() + 4);
+    lines.extend_from_slice(name);
+    lines.extend_from_slice(b": ");
+    lines.extend_from_slice(value);
+    lines.extend_from_slice(b"\r\n");
+}

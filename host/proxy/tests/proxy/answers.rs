@@ -1,0 +1,112 @@
+//! Answers: what comes before them, and what is none.
+
+use crate::support::{GET, Origin, Proxy, QUICK, check_failure};
+
+const WAITING: &str = "POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+
+#[tokio::test]
+async fn a_client_that_waits_for_100_continue_gets_it_when_the_endpoint_says_so() {
+    let origin = Origin::new(|mut wire, _| async move {
+        assert_eq!(wire.head().await.unwrap().header("expect"), Some("100-continue"));
+        wire.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+        wire.exactly(2).await;
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send(WAITING).await;
+    assert_eq!(client.head().await.unwrap().status(), 100);
+    client.send("ok").await;
+    assert_eq!(client.response("POST").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_100_continue_hears_instead_what_the_endpoint_refuses() {
+    let origin = Origin::new(|mut wire, _| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 401 Who are you\r\ncontent-length: 0\r\n\r\n").await;
+        assert!(wire.ended().await, "the body never comes");
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send(WAITING).await;
+    assert_eq!(client.response("POST").await.unwrap().status(), 401);
+    assert!(client.ended().await, "what follows could be the body");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_knows_no_100_continue_gets_the_body_after_a_while() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send(WAITING).await;
+    assert_eq!(client.head().await.unwrap().status(), 100);
+    client.send("ok").await;
+    assert!(client.response("POST").await.unwrap().text().ends_with("\nok"));
+}
+
+#[tokio::test]
+async fn early_hints_reach_the_client() {
+    let origin = Origin::new(|mut wire, _| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nconnection: close\r\n\r\n").await;
+        wire.send("HTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n").await;
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send(GET).await;
+    for expected in ["</a.css>", "</b.css>"] {
+        let hints = client.head().await.unwrap();
+        assert_eq!((hints.status(), hints.header("link")), (103, Some(expected)));
+        assert_eq!(hints.header("connection"), None);
+    }
+    assert_eq!(client.response("GET").await.unwrap().status(), 204);
+    // HTTP/1.0 knows no such thing.
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.0\r\nHost: test\r\n\r\n").await;
+    assert_eq!(client.head().await.unwrap().status(), 204);
+}
+
+#[tokio::test]
+async fn answers_that_could_be_read_in_two_ways_are_refused() {
+    for response in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length : 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nx: 1\r\n content-length: 2\r\n\r\nab",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n",
+        "SSH-2.0-OpenSSH_9.2\r\n\r\n",
+    ] {
+        let origin = Origin::canned(response, 1).await;
+        let proxy = Proxy::new(&[origin.address], QUICK).await;
+        check_failure(&proxy, GET, 502, "bad_response").await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_asked_for_is_nobodys() {
+    // Behind the answer there is another, for whoever comes next on this connection.
+    let response = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+    let origin = Origin::canned(response, 9).await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    for _ in 0..3 {
+        assert_eq!(client.get("/").await.text(), "ok");
+    }
+    assert_eq!(origin.connections(), 3);
+}
+
+#[tokio::test]
+async fn a_length_said_twice_is_said_once() {
+    let origin = Origin::canned("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok", 1).await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let response = proxy.connect().await.get("/").await;
+    assert_eq!(response.headers.iter().filter(|(name, _)| name == "content-length").count(), 1, "{response:?}");
+}
