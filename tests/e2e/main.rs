@@ -9,6 +9,7 @@ mod lifecycle;
 mod limits;
 mod protocols;
 mod reload;
+mod retries;
 mod saving;
 mod state;
 mod swaps;

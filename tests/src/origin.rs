@@ -27,14 +27,24 @@ pub struct Origin {
 impl Origin {
     /// Starts one that answers after `delay`.
     pub fn start(delay: Duration) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), delay)
+    }
+
+    /// The same at a certain address, as soon as that is free.
+    pub fn start_at(address: SocketAddr, delay: Duration) -> Self {
         let served = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, address) = std::sync::mpsc::channel();
+        let (tell, bound) = std::sync::mpsc::channel();
         let counter = Arc::clone(&served);
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let listener = loop {
+                    match TcpListener::bind(address).await {
+                        Ok(listener) => break listener,
+                        Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                    }
+                };
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 tokio::select! {
                     () = serve(listener, delay, counter) => {}
@@ -42,7 +52,7 @@ impl Origin {
                 }
             });
         });
-        Self { address: address.recv().unwrap(), served, stop: Some(stop) }
+        Self { address: bound.recv().unwrap(), served, stop: Some(stop) }
     }
 
     /// Several of them.

@@ -8,7 +8,7 @@ use std::{
 
 use sluicegate_core::{ClusterSnapshot, EndpointSpec, Level, Suspect};
 use sluicegate_policy::{Clock, Engine, Plugin, Refusal, Report, Supervisor, SupervisorStatus, Swapped};
-use sluicegate_proxy::{ClusterSettings, ControlError, WorkerHandle};
+use sluicegate_proxy::{ClusterLoad, ClusterSettings, ControlError, WorkerHandle};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{MissedTickBehavior, interval},
@@ -92,8 +92,10 @@ impl ClusterHandle {
         let snapshot = Arc::new(endpoints.show(&empty, clock.now()).unwrap_or(empty));
         let count = workers.len() as u32;
         let (supervisor, inboxes, reports) = Supervisor::new(engine, clock, Arc::clone(&snapshot), seed, count);
+        let load = Arc::<ClusterLoad>::default();
         for (worker, inbox) in workers.iter().zip(inboxes) {
-            worker.add_cluster(name.into(), settings.clone(), Arc::clone(&snapshot), inbox).await?;
+            let (settings, load) = (settings.clone(), Arc::clone(&load));
+            worker.add_cluster(name.into(), settings, Arc::clone(&snapshot), inbox, load).await?;
         }
         let (commands, inbox) = mpsc::unbounded_channel();
         prober.set_way(endpoints.check(), &settings, endpoints.all());

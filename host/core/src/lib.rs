@@ -29,7 +29,7 @@ pub use outlier::{
     Ejection, EjectionCause, OutlierDetector, OutlierMonitor, OutlierSpec, OutlierWatch, Suspect, Sweep, Verdict,
 };
 pub use rate_limit::{RateLimit, RateLimiter};
-pub use retry_budget::{ActiveRequest, HasRetryLoad, RetryBudget, RetryLoad, RetryPermit};
+pub use retry_budget::{HasRetryLoad, RetryBudget, RetryLoad, RetryPermit};
 pub use rng::Rng;
 pub use signals::{BLOCK, HasLive, InFlight, Live, LiveArena, OpenConnection, Signal};
 pub use slow_start::SlowStart;

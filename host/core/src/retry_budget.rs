@@ -35,23 +35,18 @@ impl RetryBudget {
     }
 }
 
-/// A cluster's active requests, and how many of them are retries. All workers share it.
+/// How many of a cluster's requests are being retried. All workers share it.
 ///
-/// The budget comes with each call, from the snapshot, so that a reload changes it and the counts stay right.
+/// The budget and the number of active requests come with each call: a reload changes the one while the count stays
+/// right, and the other is known already, as what is in flight at the endpoints, so that a request which needs no retry
+/// costs nothing here.
 #[derive(Debug, Default)]
 pub struct RetryLoad {
-    active: AtomicU32,
     retries: AtomicU32,
 }
 
 impl RetryLoad {
-    /// Requests from their beginning to the end of their answer, however many attempts they take.
-    #[inline]
-    pub fn active(&self) -> u32 {
-        self.active.load(Relaxed)
-    }
-
-    /// Those of them that are being retried.
+    /// Requests that are being retried.
     #[inline]
     pub fn retries(&self) -> u32 {
         self.retries.load(Relaxed)
@@ -77,37 +72,18 @@ impl<P: Deref<Target: HasRetryLoad>> HasRetryLoad for P {
     }
 }
 
-/// An active request, counted for as long as this lives.
-#[derive(Debug)]
-#[must_use = "the request is counted until this is dropped"]
-pub struct ActiveRequest<L: HasRetryLoad>(L);
-
-impl<L: HasRetryLoad> ActiveRequest<L> {
-    /// Counts a request in, once for all of its attempts.
-    #[inline]
-    pub fn begin(cluster: L) -> Self {
-        cluster.retry_load().active.fetch_add(1, Relaxed);
-        Self(cluster)
-    }
-}
-
-impl<L: HasRetryLoad> Drop for ActiveRequest<L> {
-    fn drop(&mut self) {
-        self.0.retry_load().active.fetch_sub(1, Relaxed);
-    }
-}
-
 /// The permission to try a request again, given back when this is dropped: at the latest with the request.
 #[derive(Debug)]
 #[must_use = "the permission is given back when this is dropped"]
 pub struct RetryPermit<L: HasRetryLoad>(L);
 
 impl<L: HasRetryLoad> RetryPermit<L> {
-    /// None when the budget is used up. A request that is tried a third time keeps the permit that it has.
+    /// None when the budget is used up by `active` requests. A request that is tried a third time keeps the permit that it
+    /// has.
     #[inline]
-    pub fn try_acquire(cluster: L, budget: &RetryBudget) -> Option<Self> {
-        let load = cluster.retry_load();
-        let more = |retries: u32| (retries < budget.limit(load.active())).then(|| retries + 1);
+    pub fn try_acquire(cluster: L, budget: &RetryBudget, active: u32) -> Option<Self> {
+        let (load, limit) = (cluster.retry_load(), budget.limit(active));
+        let more = |retries: u32| (retries < limit).then(|| retries + 1);
         load.retries.fetch_update(Relaxed, Relaxed, more).ok()?;
         Some(Self(cluster))
     }
@@ -127,20 +103,15 @@ mod tests {
 
     use super::*;
 
-    fn active(load: &RetryLoad, count: u32) -> Vec<ActiveRequest<&RetryLoad>> {
-        (0..count).map(|_| ActiveRequest::begin(load)).collect()
-    }
-
-    fn retries(load: &RetryLoad) -> Vec<RetryPermit<&RetryLoad>> {
-        std::iter::from_fn(|| RetryPermit::try_acquire(load, &RetryBudget::default())).collect()
+    fn retries(load: &RetryLoad, active: u32) -> Vec<RetryPermit<&RetryLoad>> {
+        std::iter::from_fn(|| RetryPermit::try_acquire(load, &RetryBudget::default(), active)).collect()
     }
 
     #[test]
     fn a_fifth_of_the_requests_but_three_in_any_case() {
         let check = |requests: u32, expected: usize| {
             let load = RetryLoad::default();
-            let _requests = active(&load, requests);
-            assert_eq!(retries(&load).len(), expected, "{requests} requests");
+            assert_eq!(retries(&load, requests).len(), expected, "{requests} requests");
         };
         check(0, 3);
         check(10, 3);
@@ -151,36 +122,32 @@ mod tests {
     }
 
     #[test]
-    fn permits_and_requests_are_given_back() {
+    fn permits_are_given_back() {
         let load = RetryLoad::default();
-        let requests = active(&load, 100);
-        let mut permits = retries(&load);
-        assert_eq!((load.active(), load.retries()), (100, 20));
+        let mut permits = retries(&load, 100);
+        assert_eq!(load.retries(), 20);
         permits.truncate(19);
-        assert!(RetryPermit::try_acquire(&load, &RetryBudget::default()).is_some());
+        assert!(RetryPermit::try_acquire(&load, &RetryBudget::default(), 100).is_some());
         // Fewer requests: those who retry may go on, but nobody may begin.
-        drop(requests);
-        assert!(RetryPermit::try_acquire(&load, &RetryBudget::default()).is_none());
+        assert!(RetryPermit::try_acquire(&load, &RetryBudget::default(), 0).is_none());
         drop(permits);
-        assert_eq!((load.active(), load.retries()), (0, 0));
+        assert_eq!(load.retries(), 0);
     }
 
     #[test]
     fn a_budget_of_none_allows_none() {
         let load = Arc::new(RetryLoad::default());
-        let _request = ActiveRequest::begin(Arc::clone(&load));
-        assert!(RetryPermit::try_acquire(load, &RetryBudget { percent: 0, min_concurrent: 0 }).is_none());
+        assert!(RetryPermit::try_acquire(load, &RetryBudget { percent: 0, min_concurrent: 0 }, 100).is_none());
     }
 
     #[test]
     fn workers_together_never_exceed_the_budget() {
         let load = RetryLoad::default();
-        let _requests = active(&load, 5);
         // One place, kept for a moment: the workers are at the limit all the time, and whoever is too many is seen.
         let budget = RetryBudget { min_concurrent: 0, ..RetryBudget::default() };
         let worker = || {
             for round in 0..400_000 {
-                let permit = RetryPermit::try_acquire(&load, &budget);
+                let permit = RetryPermit::try_acquire(&load, &budget, 5);
                 (0..20).for_each(|_| hint::spin_loop());
                 assert!(load.retries() <= 1, "round {round}");
                 drop(permit);
@@ -197,23 +164,21 @@ mod tests {
     proptest! {
         #[test]
         fn whoever_is_let_in_is_within_the_budget(
-            percent in 0..150_u32, min_concurrent in 0..5_u32, steps in prop::collection::vec(0..4_u8, 0..200),
+            percent in 0..150_u32, min_concurrent in 0..5_u32,
+            steps in prop::collection::vec((any::<bool>(), 0..100_u32), 0..200),
         ) {
             let (load, budget) = (RetryLoad::default(), RetryBudget { percent, min_concurrent });
-            let (mut requests, mut permits) = (Vec::new(), Vec::new());
-            for step in steps {
-                match step {
-                    0 => requests.push(ActiveRequest::begin(&load)),
-                    1 => drop(requests.pop()),
-                    2 => drop(permits.pop()),
-                    _ => {
-                        let most = (requests.len() * percent as usize / 100).max(min_concurrent as usize);
-                        let permit = RetryPermit::try_acquire(&load, &budget);
-                        prop_assert_eq!(permit.is_some(), permits.len() < most);
-                        permits.extend(permit);
-                    }
+            let mut permits = Vec::new();
+            for (begins, active) in steps {
+                if begins {
+                    let most = (active * percent / 100).max(min_concurrent) as usize;
+                    let permit = RetryPermit::try_acquire(&load, &budget, active);
+                    prop_assert_eq!(permit.is_some(), permits.len() < most);
+                    permits.extend(permit);
+                } else {
+                    drop(permits.pop());
                 }
-                prop_assert_eq!((load.active(), load.retries()), (requests.len() as u32, permits.len() as u32));
+                prop_assert_eq!(load.retries(), permits.len() as u32);
             }
         }
 

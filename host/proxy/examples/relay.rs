@@ -23,7 +23,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for handle in workers.handles() {
         let (seat, inbox) = seat(handle.worker(), 1, clock, reports.clone());
         seats.push(seat);
-        handle.add_cluster("origin".into(), ClusterSettings::default(), Arc::clone(&snapshot), inbox).await?;
+        handle
+            .add_cluster("origin".into(), ClusterSettings::default(), Arc::clone(&snapshot), inbox, Arc::default())
+            .await?;
         handle.set_routes(Arc::clone(&routes)).await?;
     }
     workers.start().await?;

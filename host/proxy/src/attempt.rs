@@ -6,7 +6,7 @@ use http::StatusCode;
 use sluicegate_core::{AttemptResult, InFlight, Outcome};
 use sluicegate_policy::{Clock, Picked};
 
-use crate::{cluster::Cluster, endpoint::WorkerEndpoint, upstream::Upstream};
+use crate::{cluster::Cluster, endpoint::WorkerEndpoint, load::RequestPlace, upstream::Upstream};
 
 /// Counts as in flight for as long as it lives. When it goes, whichever way, its result is recorded and told to the
 /// policy, once: as cancelled, if nobody said how it went.
@@ -21,10 +21,18 @@ pub(crate) struct Attempt {
     first_byte_us: u32,
     status: u16,
     outcome: Outcome,
+    /// Its place among the cluster's requests, where they are limited.
+    _place: Option<RequestPlace>,
 }
 
 impl Attempt {
-    pub(crate) fn begin(cluster: &Rc<Cluster>, endpoint: &Rc<WorkerEndpoint>, picked: &Picked, clock: Clock) -> Self {
+    pub(crate) fn begin(
+        cluster: &Rc<Cluster>,
+        endpoint: &Rc<WorkerEndpoint>,
+        picked: &Picked,
+        clock: Clock,
+        place: Option<RequestPlace>,
+    ) -> Self {
         Self {
             cluster: Rc::clone(cluster),
             in_flight: Some(InFlight::begin(Rc::clone(endpoint))),
@@ -34,6 +42,7 @@ impl Attempt {
             first_byte_us: 0,
             status: 0,
             outcome: Outcome::Cancelled,
+            _place: place,
         }
     }
 

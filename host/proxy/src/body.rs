@@ -16,7 +16,14 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use sluicegate_core::Outcome;
 
-use crate::{attempt::Attempt, multiplexed::Stream, record::Record, upstream::Upstream};
+use crate::{
+    attempt::Attempt,
+    kept::{Kept, Reader},
+    multiplexed::Stream,
+    record::Record,
+    upstream::Upstream,
+    watch::Watch,
+};
 
 /// How a client's body is getting on.
 #[derive(Debug, Default)]
@@ -36,7 +43,12 @@ const LINGER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     Empty,
-    Streaming { incoming: Lingering, upload: Rc<Upload> },
+    Streaming {
+        incoming: Lingering,
+        upload: Rc<Upload>,
+    },
+    /// It can be sent again.
+    Kept(Reader),
 }
 
 /// A client's body, which is read to its end even when it is dropped before that.
@@ -64,16 +76,62 @@ impl Drop for Lingering {
     }
 }
 
+impl Lingering {
+    /// The next frame, which is noted.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &Upload,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.is_unasked = false;
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = Pin::new(incoming).poll_frame(cx);
+        match &frame {
+            Poll::Ready(Some(Ok(_))) => upload.frames.set(upload.frames.get() + 1),
+            Poll::Ready(Some(Err(_))) => upload.broke.set(true),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.incoming = None;
+        }
+        frame
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
 impl RequestBody {
     /// A client's body. With `is_unasked`, the client sends it only when it is asked to ("100 Continue").
     pub(crate) fn streaming(incoming: Incoming, is_unasked: bool) -> Self {
         Self::Streaming { incoming: Lingering { incoming: Some(incoming), is_unasked }, upload: Rc::default() }
     }
 
+    /// Keeps up to `limit` bytes of it while it is sent, so that it can be sent again. None when there is no body.
+    pub(crate) fn keep(&mut self, limit: usize) -> Option<Rc<Kept>> {
+        match mem::replace(self, Self::Empty) {
+            Self::Streaming { incoming, upload } => {
+                let kept = Kept::new(incoming, upload, limit);
+                *self = Self::Kept(kept.reader());
+                Some(kept)
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
     pub(crate) fn upload(&self) -> Option<Rc<Upload>> {
         match self {
             Self::Empty => None,
             Self::Streaming { upload, .. } => Some(Rc::clone(upload)),
+            Self::Kept(reader) => Some(Rc::clone(&reader.kept().upload)),
         }
     }
 }
@@ -83,34 +141,26 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self::Streaming { incoming: lingering, upload } = &mut *self else { return Poll::Ready(None) };
-        lingering.is_unasked = false;
-        let Some(incoming) = &mut lingering.incoming else { return Poll::Ready(None) };
-        let frame = Pin::new(incoming).poll_frame(cx);
-        match &frame {
-            Poll::Ready(Some(Ok(_))) => upload.frames.set(upload.frames.get() + 1),
-            Poll::Ready(Some(Err(_))) => upload.broke.set(true),
-            Poll::Ready(None) | Poll::Pending => {}
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming { incoming, upload } => incoming.poll_frame(cx, upload),
+            Self::Kept(reader) => reader.poll_frame(cx),
         }
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            lingering.incoming = None;
-        }
-        frame
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming { incoming, .. } => incoming.incoming.as_ref().is_none_or(Incoming::is_end_stream),
+            Self::Streaming { incoming, .. } => incoming.is_end_stream(),
+            Self::Kept(reader) => reader.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming { incoming, .. } => {
-                incoming.incoming.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
-            }
+            Self::Streaming { incoming, .. } => incoming.size_hint(),
+            Self::Kept(reader) => reader.size_hint(),
         }
     }
 }
@@ -118,6 +168,7 @@ impl Body for RequestBody {
 /// A body for a client.
 pub(crate) struct ResponseBody(Kind);
 
+#[allow(clippy::large_enum_variant)] // The large one is the usual one.
 enum Kind {
     Text(Option<Bytes>),
     Relay(Relay),
@@ -175,6 +226,7 @@ struct Relay {
     /// Until its last part is taken.
     attempt: Option<Attempt>,
     record: Record,
+    watch: Watch,
 }
 
 impl ResponseBody {
@@ -194,9 +246,9 @@ impl ResponseBody {
                 attempt.release(upstream);
             }
             attempt.finish(Outcome::Answered);
-            return Self(Kind::Relay(Relay { source, attempt: None, record }));
+            return Self(Kind::Relay(Relay { source, attempt: None, record, watch: Watch::default() }));
         }
-        let mut relay = Relay { source, attempt: Some(attempt), record };
+        let mut relay = Relay { source, attempt: Some(attempt), record, watch: Watch::default() };
         if relay.source.is_end_stream() {
             relay.finish(Outcome::Answered);
         }
@@ -208,7 +260,14 @@ impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> PolledFrame {
         let frame = self.source.poll_frame(cx);
         match &frame {
-            Poll::Pending => {}
+            Poll::Pending => {
+                if let Poll::Ready(failure) = self.watch.poll(cx, &self.record) {
+                    self.record.cut_off(&failure);
+                    self.source = Source::Here(None);
+                    self.finish(failure.outcome());
+                    return Poll::Ready(Some(Err(failure.into())));
+                }
+            }
             Poll::Ready(Some(Ok(frame))) => {
                 self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if frame.is_trailers() || self.source.is_end_stream() {

@@ -2,14 +2,16 @@
 
 use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc, sync::Arc, time::Duration};
 
-use sluicegate_core::{AttemptResult, ClusterSnapshot, Endpoint, EndpointId};
+use sluicegate_core::{AttemptResult, CircuitLimits, ClusterSnapshot, Endpoint, EndpointId};
 use sluicegate_policy::{Picked, RequestHead, Seat, SeatInbox};
 use tokio::task::JoinHandle;
 
 use crate::{
     connect::{UpstreamProtocol, UpstreamTls},
     endpoint::WorkerEndpoint,
+    load::ClusterLoad,
     metrics::ClusterMetrics,
+    retry::RetrySettings,
 };
 
 /// How requests to a cluster are handled.
@@ -24,8 +26,22 @@ pub struct ClusterSettings {
     /// How long an endpoint may take, once it has been sent the request, until the head of its response is there.
     /// While the client is still sending the request's body, every piece of it starts this time anew.
     pub response_timeout: Duration,
+    /// How long an attempt may take, from the pick of an endpoint until the head of its response is there; no longer than
+    /// the other times allow when there is none.
+    pub attempt_timeout: Option<Duration>,
+    /// How long a request may take, from its head to the end of its response; any time when there is none.
+    pub request_timeout: Option<Duration>,
+    /// For how long nothing may move in either direction while a response's body, or what comes after a switch of
+    /// protocols, is under way.
+    pub stream_idle_timeout: Duration,
+    /// How long an HTTP/2 connection may be silent under a request before the endpoint is asked for a sign of life.
+    pub ping_interval: Duration,
     /// How many endpoints a request may be sent to, at most, before it is given up.
     pub max_attempts: u32,
+    /// What a request is tried again after, and how.
+    pub retry: RetrySettings,
+    /// How much the cluster may have to do at the same time; any amount when there are none.
+    pub limits: Option<CircuitLimits>,
     /// How many idle connections each worker keeps to each endpoint.
     pub max_idle_per_endpoint: usize,
     /// For how long. It should be less than the time after which the endpoints close them.
@@ -41,8 +57,20 @@ impl Default for ClusterSettings {
             connect_timeout: Duration::from_secs(3),
             // What NGINX and Envoy users are used to.
             response_timeout: Duration::from_secs(60),
+            // Only the operator knows what is too long; a download or a stream may go on for hours.
+            attempt_timeout: None,
+            request_timeout: None,
+            // Envoy's. Whoever is silent for longer should send a sign of life, which gRPC and WebSocket have.
+            stream_idle_timeout: Duration::from_secs(300),
+            // gRPC servers end a connection at the fourth ping within five minutes in which they sent nothing (proposal
+            // A8): by then the stream is idle for too long anyway. A connection over which a request timed out in silence
+            // takes no more of them in any case.
+            ping_interval: Duration::from_secs(90),
             // One retry hides a dead endpoint, a second one hides two of them: more only delay the bad news.
             max_attempts: 3,
+            retry: RetrySettings::DEFAULT,
+            // What is too much depends on the endpoints.
+            limits: None,
             // Enough for a worker's share of a busy endpoint's concurrency.
             max_idle_per_endpoint: 256,
             // Below the 60 to 75 seconds after which common servers close their side.
@@ -63,6 +91,8 @@ pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     settings: RefCell<Rc<ClusterSettings>>,
     pub(crate) metrics: ClusterMetrics,
+    /// What it has to do, over all workers.
+    pub(crate) load: Arc<ClusterLoad>,
     seat: Rc<RefCell<Seat>>,
     seat_task: JoinHandle<()>,
     /// Aligned with the seat's snapshot: a pick's index counts in both.
@@ -80,15 +110,17 @@ impl Cluster {
         settings: ClusterSettings,
         snapshot: Arc<ClusterSnapshot>,
         inbox: SeatInbox,
+        load: Arc<ClusterLoad>,
     ) -> Rc<Self> {
         let workers = |endpoints: &[Arc<Endpoint>]| {
-            RefCell::new(endpoints.iter().map(|endpoint| WorkerEndpoint::new(&name, endpoint)).collect())
+            RefCell::new(endpoints.iter().map(|endpoint| WorkerEndpoint::new(&name, endpoint, &load)).collect())
         };
         let (endpoints, hidden) = (workers(snapshot.endpoints()), workers(snapshot.hidden()));
         let (seat, task) = inbox.open(snapshot);
         Rc::new(Self {
             metrics: ClusterMetrics::new(&name),
             name,
+            load,
             settings: RefCell::new(Rc::new(settings)),
             seat,
             seat_task: tokio::task::spawn_local(task),
@@ -118,7 +150,8 @@ impl Cluster {
         let mut before: HashMap<EndpointId, Rc<WorkerEndpoint>> =
             shown.drain(..).chain(hidden.drain(..)).map(|endpoint| (endpoint.endpoint.id, endpoint)).collect();
         let mut known = |endpoint: &Arc<Endpoint>| {
-            before.remove(&endpoint.id).unwrap_or_else(|| WorkerEndpoint::new(&self.name, endpoint))
+            let new = || WorkerEndpoint::new(&self.name, endpoint, &self.load);
+            before.remove(&endpoint.id).unwrap_or_else(new)
         };
         for endpoint in snapshot.endpoints() {
             let known = known(endpoint);
@@ -139,6 +172,28 @@ impl Cluster {
         let picked = seat.pick(0, head)?;
         let endpoint = Rc::clone(self.endpoints.borrow().get(picked.index as usize)?);
         Some((endpoint, picked))
+    }
+
+    /// How many endpoints there are to choose from.
+    pub(crate) fn size(&self) -> usize {
+        self.endpoints.borrow().len()
+    }
+
+    /// How many requests are at the endpoints, over all workers; counted only until there are `enough`.
+    pub(crate) fn in_flight(&self, enough: impl Fn(u32) -> bool) -> u32 {
+        let mut sum = 0_u32;
+        for endpoint in self.endpoints.borrow().iter() {
+            if enough(sum) {
+                break;
+            }
+            sum = sum.saturating_add(endpoint.endpoint.live.in_flight());
+        }
+        sum
+    }
+
+    /// Closes an idle connection to any endpoint. Whether there was one.
+    pub(crate) fn close_an_idle_connection(&self) -> bool {
+        self.endpoints.borrow().iter().any(|endpoint| endpoint.close_an_idle_connection())
     }
 
     /// Tells the policy how an attempt went. An attempt can end at any place where something is dropped.

@@ -3,11 +3,17 @@
 use std::{fmt, io, sync::Arc};
 
 use rustls::{ClientConfig, pki_types::ServerName};
-use sluicegate_core::Endpoint;
+use sluicegate_core::{Endpoint, Resource};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::{cluster::ClusterSettings, failure::Failure, io::Stream};
+use crate::{
+    cluster::ClusterSettings,
+    endpoint::WorkerEndpoint,
+    failure::Failure,
+    io::Stream,
+    load::{Opened, place},
+};
 
 /// What is spoken to a cluster's endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,14 +49,19 @@ impl fmt::Debug for UpstreamTls {
     }
 }
 
-/// A new connection, within the cluster's `connect_timeout`, handshake included.
-pub(crate) async fn connect(endpoint: &Endpoint, settings: &ClusterSettings) -> Result<Stream, Failure> {
-    let name = || Arc::clone(&endpoint.name);
+/// A new connection, within the cluster's `connect_timeout`, handshake included; and what counts it.
+pub(crate) async fn connect(
+    endpoint: &WorkerEndpoint,
+    settings: &ClusterSettings,
+) -> Result<(Stream, Opened), Failure> {
+    let place = place(Arc::clone(&endpoint.load), Resource::Connections, settings)?;
+    let core = &endpoint.endpoint;
+    let name = || Arc::clone(&core.name);
     let timeout = settings.connect_timeout;
-    match tokio::time::timeout(timeout, open(endpoint, settings)).await {
+    match tokio::time::timeout(timeout, open(core, settings)).await {
         Err(_) => Err(Failure::ConnectTimeout { endpoint: name(), timeout }),
         Ok(Err(source)) => Err(Failure::Connect { endpoint: name(), source }),
-        Ok(Ok(stream)) => Ok(stream),
+        Ok(Ok(stream)) => Ok((stream, Opened::new(endpoint, place))),
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
 
 use sluicegate_core::{Endpoint, HasLive, Live, OutlierWatch};
 
-use crate::{cluster::ClusterSettings, metrics::EndpointMetrics, multiplexed::Multiplexed, upstream::Upstream};
+use crate::{
+    cluster::ClusterSettings, load::ClusterLoad, metrics::EndpointMetrics, multiplexed::Multiplexed, upstream::Upstream,
+};
 
 /// An endpoint, as one worker uses it. It stays the same for as long as the endpoint is in the cluster.
 pub(crate) struct WorkerEndpoint {
@@ -23,17 +25,20 @@ pub(crate) struct WorkerEndpoint {
     pub(crate) multiplexed: Multiplexed,
     /// Where attempts are counted for outlier detection, if they are.
     pub(crate) watch: RefCell<Option<Arc<OutlierWatch>>>,
+    /// The cluster's.
+    pub(crate) load: Arc<ClusterLoad>,
     is_retired: Cell<bool>,
 }
 
 impl WorkerEndpoint {
-    pub(crate) fn new(cluster: &str, endpoint: &Arc<Endpoint>) -> Rc<Self> {
+    pub(crate) fn new(cluster: &str, endpoint: &Arc<Endpoint>, load: &Arc<ClusterLoad>) -> Rc<Self> {
         Rc::new(Self {
             endpoint: Arc::clone(endpoint),
             metrics: EndpointMetrics::new(cluster, &endpoint.name),
             idle: RefCell::default(),
             multiplexed: Multiplexed::default(),
             watch: RefCell::new(endpoint.watch.clone()),
+            load: Arc::clone(load),
             is_retired: Cell::new(false),
         })
     }
@@ -71,6 +76,15 @@ impl WorkerEndpoint {
         idle.drain(..expired);
         idle.retain_mut(|upstream| upstream.is_quiet());
         self.multiplexed.sweep(oldest, now);
+    }
+
+    /// Closes the connection that is idle for longest. Whether there was one.
+    pub(crate) fn close_an_idle_connection(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        !idle.is_empty() && {
+            drop(idle.remove(0));
+            true
+        }
     }
 
     /// Closes the idle connections; those that requests share carry no more.

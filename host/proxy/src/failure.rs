@@ -3,10 +3,10 @@
 use std::{io, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use sluicegate_core::Outcome;
+use sluicegate_core::{CircuitOpen, Outcome};
 use sluicegate_wire::framing::Violation;
 
-use crate::body::BodyError;
+use crate::{body::BodyError, retry::RetryCondition};
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) enum Failure {
     NoRoute,
     #[error("cluster {cluster} has no endpoint to send this request to")]
     NoEndpoint { cluster: Arc<str> },
+    #[error("overloaded: {0}")]
+    CircuitOpen(CircuitOpen),
     #[error("can't connect to {endpoint}: {source}")]
     Connect { endpoint: Arc<str>, source: io::Error },
     #[error("no connection to {endpoint} within {timeout:?}")]
@@ -51,12 +53,20 @@ pub(crate) enum Failure {
     BadResponse { endpoint: Arc<str>, reason: String },
     #[error("{endpoint} did not answer within {timeout:?}")]
     ResponseTimeout { endpoint: Arc<str>, timeout: Duration },
+    #[error("no answer from {endpoint} within the {timeout:?} of an attempt")]
+    AttemptTimeout { endpoint: Arc<str>, timeout: Duration },
+    #[error("not done within the {timeout:?} of a request")]
+    RequestTimeout { timeout: Duration },
+    #[error("nothing moved for {timeout:?}")]
+    StreamIdle { timeout: Duration },
+    #[error("{endpoint} refused the request without doing anything for it")]
+    RefusedStream { endpoint: Arc<str> },
     #[error("the request's body broke off")]
     ClientBody,
 }
 
 /// All labels, so that a counter for each can be registered up front.
-pub(crate) const LABELS: [&str; 11] = [
+pub(crate) const LABELS: [&str; 16] = [
     "bad_request",
     "not_supported",
     "no_route",
@@ -68,6 +78,11 @@ pub(crate) const LABELS: [&str; 11] = [
     "response_timeout",
     "client_body",
     "too_many_connections",
+    "circuit_open",
+    "attempt_timeout",
+    "request_timeout",
+    "stream_idle",
+    "refused_stream",
 ];
 
 impl Failure {
@@ -86,6 +101,11 @@ impl Failure {
             Self::ResponseTimeout { .. } => 8,
             Self::ClientBody => 9,
             Self::TooManyConnections => 10,
+            Self::CircuitOpen(_) => 11,
+            Self::AttemptTimeout { .. } => 12,
+            Self::RequestTimeout { .. } => 13,
+            Self::StreamIdle { .. } => 14,
+            Self::RefusedStream { .. } => 15,
         }
     }
 
@@ -100,16 +120,23 @@ impl Failure {
             Self::Malformed(violation) => StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST),
             Self::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint { .. } | Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint { .. }
+            | Self::TooManyConnections
+            | Self::CircuitOpen(_)
+            | Self::RefusedStream { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect { .. } | Self::UpstreamClosed { .. } | Self::BadResponse { .. } => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout { .. } | Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout { .. }
+            | Self::ResponseTimeout { .. }
+            | Self::AttemptTimeout { .. }
+            | Self::RequestTimeout { .. }
+            | Self::StreamIdle { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
     pub(crate) fn origin(&self) -> Origin {
         match self {
             Self::BadRequest(_) | Self::Malformed(_) | Self::NotSupported(_) | Self::ClientBody => Origin::Client,
-            Self::NoRoute | Self::TooManyConnections | Self::NoEndpoint { .. } => Origin::Proxy,
+            Self::NoRoute | Self::TooManyConnections | Self::NoEndpoint { .. } | Self::CircuitOpen(_) => Origin::Proxy,
             _ => Origin::Upstream,
         }
     }
@@ -120,14 +147,32 @@ impl Failure {
             Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::UpstreamClosed { sent: false, .. } => {
                 Outcome::ConnectFailed
             }
-            Self::UpstreamClosed { .. } | Self::BadResponse { .. } => Outcome::Broken,
-            Self::ResponseTimeout { .. } => Outcome::TimedOut,
+            Self::UpstreamClosed { .. } | Self::BadResponse { .. } | Self::RefusedStream { .. } => Outcome::Broken,
+            Self::ResponseTimeout { .. }
+            | Self::AttemptTimeout { .. }
+            | Self::RequestTimeout { .. }
+            | Self::StreamIdle { .. } => Outcome::TimedOut,
             _ => Outcome::Cancelled,
         }
     }
 
-    /// Whether another endpoint may be tried: only when nothing of the request was sent.
-    pub(crate) fn may_retry(&self) -> bool {
-        self.outcome() == Outcome::ConnectFailed
+    /// What it is called where it says after what a request is tried again.
+    pub(crate) fn condition(&self) -> Option<RetryCondition> {
+        match self {
+            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::UpstreamClosed { sent: false, .. } => {
+                Some(RetryCondition::ConnectFailure)
+            }
+            Self::RefusedStream { .. } => Some(RetryCondition::RefusedStream),
+            Self::UpstreamClosed { .. } => Some(RetryCondition::Reset),
+            Self::AttemptTimeout { .. } => Some(RetryCondition::AttemptTimeout),
+            Self::ResponseTimeout { .. } => Some(RetryCondition::ResponseTimeout),
+            _ => None,
+        }
+    }
+
+    /// After how many seconds the client may come back, if it can be said.
+    pub(crate) fn retry_after(&self) -> Option<u32> {
+        // As soon as any of the others is done; that nobody knows when is no reason to be back at once.
+        matches!(self, Self::CircuitOpen(_) | Self::TooManyConnections).then_some(1)
     }
 }

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE}
 
 use crate::failure::Failure;
 
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Whether these are the headers of a gRPC call.
@@ -25,7 +25,7 @@ pub(crate) fn fail(headers: &mut HeaderMap, failure: &Failure) {
 /// gRPC's own mapping ("HTTP to gRPC Status Code Mapping"), but for timeouts, which it has a status for.
 fn status(failure: &Failure) -> &'static str {
     match failure {
-        Failure::ResponseTimeout { .. } => "4", // DEADLINE_EXCEEDED
+        Failure::ResponseTimeout { .. } | Failure::AttemptTimeout { .. } | Failure::RequestTimeout { .. } => "4", // DEADLINE_EXCEEDED
         _ => match failure.status() {
             StatusCode::BAD_REQUEST => "13", // INTERNAL
             StatusCode::NOT_FOUND => "12",   // UNIMPLEMENTED

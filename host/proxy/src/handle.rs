@@ -7,7 +7,7 @@ use sluicegate_core::ClusterSnapshot;
 use sluicegate_policy::SeatInbox;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{cluster::ClusterSettings, route::RouteTable};
+use crate::{cluster::ClusterSettings, load::ClusterLoad, route::RouteTable};
 
 /// Why a worker did not do what it was told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ pub(crate) type Ack = oneshot::Sender<Result<(), ControlError>>;
 
 pub(crate) enum Command {
     Start(oneshot::Sender<Result<(), (SocketAddr, std::io::Error)>>),
-    AddCluster(Arc<str>, ClusterSettings, Arc<ClusterSnapshot>, Box<SeatInbox>, Ack),
+    AddCluster(Arc<str>, ClusterSettings, Arc<ClusterSnapshot>, Box<SeatInbox>, Arc<ClusterLoad>, Ack),
     UpdateCluster(Arc<str>, ClusterSettings, Ack),
     SetEndpoints(Arc<str>, Arc<ClusterSnapshot>, Ack),
     RemoveCluster(Arc<str>, Ack),
@@ -55,15 +55,16 @@ impl WorkerHandle {
         self.worker
     }
 
-    /// Adds a cluster. Its policy's instance is sent to the other end of `inbox`.
+    /// Adds a cluster. Its policy's instance is sent to the other end of `inbox`; all workers count in the same `load`.
     pub async fn add_cluster(
         &self,
         name: Arc<str>,
         settings: ClusterSettings,
         snapshot: Arc<ClusterSnapshot>,
         inbox: SeatInbox,
+        load: Arc<ClusterLoad>,
     ) -> Result<(), ControlError> {
-        self.ask(|ack| Command::AddCluster(name, settings, snapshot, Box::new(inbox), ack)).await?
+        self.ask(|ack| Command::AddCluster(name, settings, snapshot, Box::new(inbox), load, ack)).await?
     }
 
     /// Changes how requests to a cluster are handled from the next one on.

@@ -29,6 +29,8 @@ thread_local! {
 /// What others may know of a stream, and ask of it, while hyper has it.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
+    /// Set when anything is received; cleared by whoever wants to know.
+    pub(crate) received: Cell<bool>,
     /// Set when anything is sent; cleared by whoever wants to know.
     pub(crate) sent_some: Cell<bool>,
     /// Whether to end the connection with a reset, so that the peer can't take what it got for the whole.
@@ -49,6 +51,11 @@ impl Traffic {
         if written.is_ready() {
             self.sent_some.set(true);
         }
+    }
+
+    /// Whether anything was received or sent since this was last asked.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.received.take() | self.sent_some.take()
     }
 
     /// Says something to an HTTP/1.1 client before its answer (RFC 9110, section 15.2).
@@ -105,9 +112,18 @@ impl Io {
 }
 
 impl Io {
+    /// What may be known of it while somebody else has it.
+    pub(crate) fn traffic(&self) -> Rc<Traffic> {
+        Rc::clone(&self.traffic)
+    }
+
     /// Reads what there is; nothing is the end.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(&mut self.stream, poll_read(cx, buffer))
+        ready!(either!(&mut self.stream, poll_read(cx, buffer)))?;
+        if !buffer.filled().is_empty() {
+            self.traffic.received.set(true);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Whether nothing is there to be read: neither bytes nor the end.

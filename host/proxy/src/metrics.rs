@@ -4,7 +4,7 @@ use http::StatusCode;
 use metrics::{Counter, Histogram, counter, histogram};
 use sluicegate_core::Outcome;
 
-use crate::failure::LABELS;
+use crate::{failure::LABELS, retry::CAUSES};
 
 /// Registers what the metrics mean, once, at start.
 pub fn describe() {
@@ -15,7 +15,12 @@ pub fn describe() {
         Unit::Seconds,
         "From a request's head to the end of its response."
     );
-    describe_counter!("sluicegate_errors_total", "Responses that the proxy made up itself, by what failed.");
+    describe_counter!("sluicegate_errors_total", "Responses that the proxy made up itself or cut off, by what failed.");
+    describe_counter!("sluicegate_retries_total", "Requests tried again, by what the attempt before came to.");
+    describe_counter!(
+        "sluicegate_retry_budget_exhausted_total",
+        "Requests not tried again because too many others were at that time."
+    );
     describe_counter!("sluicegate_endpoint_requests_total", "Attempts, by endpoint and outcome.");
     describe_histogram!("sluicegate_endpoint_duration_seconds", Unit::Seconds, "From a pick to the attempt's end.");
     describe_counter!("sluicegate_downstream_connections_opened_total", "Connections accepted from clients.");
@@ -59,6 +64,8 @@ pub(crate) struct ClusterMetrics {
     classes: [Counter; 6],
     duration: Histogram,
     errors: [Counter; LABELS.len()],
+    retries: [Counter; CAUSES.len()],
+    pub(crate) retry_budget_exhausted: Counter,
 }
 
 impl ClusterMetrics {
@@ -70,6 +77,11 @@ impl ClusterMetrics {
             duration: histogram!("sluicegate_request_duration_seconds", "cluster" => cluster.to_owned()),
             errors: LABELS
                 .map(|label| counter!("sluicegate_errors_total", "cluster" => cluster.to_owned(), "error" => label)),
+            retries: CAUSES
+                .map(|cause| counter!("sluicegate_retries_total", "cluster" => cluster.to_owned(), "cause" => cause)),
+            retry_budget_exhausted: counter!(
+                "sluicegate_retry_budget_exhausted_total", "cluster" => cluster.to_owned()
+            ),
         }
     }
 
@@ -83,6 +95,11 @@ impl ClusterMetrics {
     /// Takes in a failure, by its index in [`LABELS`].
     pub(crate) fn failed(&self, label: usize) {
         self.errors[label].increment(1);
+    }
+
+    /// Takes in a retry, by the index of its cause in [`CAUSES`].
+    pub(crate) fn retried(&self, cause: usize) {
+        self.retries[cause].increment(1);
     }
 }
 

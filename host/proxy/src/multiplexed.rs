@@ -9,14 +9,24 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use hyper::client::conn::http2::{Builder, SendRequest};
-use sluicegate_core::{Endpoint, Live, OpenConnection};
+use hyper_util::rt::TokioTimer;
+use sluicegate_core::Resource;
+use sluicegate_policy::Clock;
 use tokio::sync::Mutex;
 
 use crate::{
-    body::RequestBody, cluster::ClusterSettings, connect::connect, connection::LocalExecutor, failure::Failure, io::Io,
+    body::RequestBody,
+    cluster::ClusterSettings,
+    connect::connect,
+    connection::LocalExecutor,
+    endpoint::WorkerEndpoint,
+    failure::Failure,
+    io::{Io, Traffic},
+    load::{Opened, place},
 };
 
 /// Of one body, what an endpoint may send before the client has taken any of it.
@@ -31,6 +41,13 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Requests at a time on one connection, where the endpoint allows more. Beyond this a second connection is made, so
 /// that one lost packet does not hold up everybody.
 const MAX_STREAMS: usize = 100;
+
+/// How long an endpoint that is asked for a sign of life may take to give one, at most: many round trips.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request that is given up after this time, in nanoseconds, without a byte from the endpoint since it was sent says
+/// that its connection is dead. One that its client takes back sooner says nothing.
+const SILENCE: u64 = 100_000_000;
 
 /// Instead of a time: it was used since the last sweep, which is exact enough and saves a look at the clock.
 const USED: u64 = u64::MAX;
@@ -49,35 +66,47 @@ struct Connection {
     /// How many the endpoint allows; the connection's task keeps it up to date.
     allowed: Rc<Cell<usize>>,
     idle_since: Cell<u64>,
-    _open: OpenConnection<Live>,
+    traffic: Rc<Traffic>,
+    /// When it was last noticed that something had come over it.
+    heard: Cell<u64>,
+    /// Whether requests should go elsewhere.
+    is_suspect: Cell<bool>,
+    clock: Clock,
+    _open: Opened,
 }
 
 /// A request's place on a connection, for as long as this lives.
-pub(crate) struct Stream(Rc<Connection>);
+pub(crate) struct Stream {
+    connection: Rc<Connection>,
+    began: u64,
+    is_answered: bool,
+}
 
 impl Multiplexed {
     /// A place on a connection that has one left, or on a new one; and whether it is new.
     pub(crate) async fn stream(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &WorkerEndpoint,
         settings: &ClusterSettings,
+        clock: Clock,
     ) -> Result<(Stream, bool), Failure> {
         if let Some(stream) = self.existing() {
             return Ok((stream, false));
         }
+        let _waiting = place(Arc::clone(&endpoint.load), Resource::Pending, settings)?;
         let _turn = self.connecting.lock().await;
         // Somebody else may have made one meanwhile.
         if let Some(stream) = self.existing() {
             return Ok((stream, false));
         }
-        let connection = Rc::new(Connection::open(endpoint, settings).await?);
+        let connection = Rc::new(Connection::open(endpoint, settings, clock).await?);
         self.connections.borrow_mut().push(Rc::clone(&connection));
         Ok((Stream::begin(&connection), true))
     }
 
     fn existing(&self) -> Option<Stream> {
         let mut connections = self.connections.borrow_mut();
-        connections.retain(|connection| !connection.sender.is_closed());
+        connections.retain(|connection| connection.is_usable());
         connections.iter().find(|connection| connection.has_room()).map(Stream::begin)
     }
 
@@ -87,7 +116,7 @@ impl Multiplexed {
             if connection.streams.get() > 0 || connection.idle_since.get() == USED {
                 connection.idle_since.set(now);
             }
-            !connection.sender.is_closed() && connection.idle_since.get() >= oldest
+            connection.is_usable() && connection.idle_since.get() >= oldest
         });
     }
 
@@ -98,21 +127,25 @@ impl Multiplexed {
 }
 
 impl Connection {
-    async fn open(endpoint: &Endpoint, settings: &ClusterSettings) -> Result<Self, Failure> {
-        let (io, _) = Io::new(connect(endpoint, settings).await?);
+    async fn open(endpoint: &WorkerEndpoint, settings: &ClusterSettings, clock: Clock) -> Result<Self, Failure> {
+        let (stream, open) = connect(endpoint, settings).await?;
+        let (io, traffic) = Io::new(stream);
         let mut builder = Builder::new(LocalExecutor);
         builder
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER);
-        let name = || Arc::clone(&endpoint.name);
+            .max_send_buf_size(SEND_BUFFER)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(settings.ping_interval)
+            .keep_alive_timeout(settings.ping_interval.min(PING_TIMEOUT));
+        let name = || Arc::clone(&endpoint.endpoint.name);
         let handshake = builder.handshake(io).await;
         let (sender, mut connection) = handshake.map_err(|source| Failure::UpstreamClosed {
             endpoint: name(),
             source: source.into(),
             sent: false,
         })?;
-        let (endpoint, open) = (name(), OpenConnection::begin(endpoint.live.clone()));
+        let endpoint = name();
         let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
         let current = Rc::clone(&allowed);
         let drive = poll_fn(move |cx| {
@@ -125,7 +158,30 @@ impl Connection {
                 tracing::debug!(%endpoint, %error, "an HTTP/2 connection broke");
             }
         });
-        Ok(Self { sender, streams: Cell::new(0), allowed, idle_since: Cell::new(USED), _open: open })
+        Ok(Self {
+            sender,
+            streams: Cell::new(0),
+            allowed,
+            idle_since: Cell::new(USED),
+            traffic,
+            heard: Cell::new(0),
+            is_suspect: Cell::new(false),
+            clock,
+            _open: open,
+        })
+    }
+
+    /// Notices whether something came over it. Returns the time.
+    fn listen(&self) -> u64 {
+        let now = self.clock.now();
+        if self.traffic.received.take() {
+            self.heard.set(now);
+        }
+        now
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.sender.is_closed() && !self.is_suspect.get()
     }
 
     fn has_room(&self) -> bool {
@@ -136,18 +192,30 @@ impl Connection {
 impl Stream {
     fn begin(connection: &Rc<Connection>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        Self(Rc::clone(connection))
+        Self { connection: Rc::clone(connection), began: connection.listen(), is_answered: false }
+    }
+
+    /// The answer's head is there.
+    pub(crate) fn answered(&mut self) {
+        self.is_answered = true;
     }
 
     /// Where to put the request.
     pub(crate) fn sender(&self) -> SendRequest<RequestBody> {
-        self.0.sender.clone()
+        self.connection.sender.clone()
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        self.0.idle_since.set(USED);
+        let connection = &self.connection;
+        connection.streams.set(connection.streams.get() - 1);
+        connection.idle_since.set(USED);
+        if !self.is_answered {
+            let waited = connection.listen().saturating_sub(self.began);
+            if connection.heard.get() <= self.began && waited > SILENCE {
+                connection.is_suspect.set(true);
+            }
+        }
     }
 }

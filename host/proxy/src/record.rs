@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use sluicegate_policy::Picked;
 
 use crate::{
-    cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure, grpc,
+    body::Upload, cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure, grpc,
     metrics::ClusterMetrics, timer::LazyTimer,
 };
 
@@ -22,6 +22,10 @@ pub(crate) struct Record {
     /// For the request's deadlines.
     pub(crate) timer: Rc<LazyTimer>,
     pub(crate) cluster: Option<Rc<Cluster>>,
+    /// When all of it has to be over; the end of time when it need not be.
+    pub(crate) deadline: u64,
+    /// How the request's body is getting on, if there is one.
+    pub(crate) upload: Option<Rc<Upload>>,
     /// Whether it is a gRPC call, whose errors are said in another place.
     pub(crate) is_grpc: bool,
     /// Bytes of the response's body.
@@ -65,7 +69,19 @@ impl Record {
             })
         });
         let is_grpc = request.version() == Version::HTTP_2 && grpc::is_call(request.headers());
-        Self { client, began, timer, is_grpc, cluster: None, bytes: 0, version: request.version(), status: None, log }
+        Self {
+            client,
+            began,
+            timer,
+            cluster: None,
+            deadline: u64::MAX,
+            upload: None,
+            is_grpc,
+            bytes: 0,
+            version: request.version(),
+            status: None,
+            log,
+        }
     }
 
     /// An endpoint was picked.
@@ -88,6 +104,22 @@ impl Record {
         if let Some(log) = &mut self.log {
             log.error = failure.label();
         }
+    }
+
+    /// How long all of it may take, where there is a deadline.
+    pub(crate) fn limit(&self) -> Duration {
+        Duration::from_nanos(self.deadline.saturating_sub(self.began))
+    }
+
+    /// A count of what has moved so far, either way.
+    pub(crate) fn moved(&self) -> u64 {
+        self.bytes + self.upload.as_ref().map_or(0, |upload| upload.frames.get())
+    }
+
+    /// The response's body is cut off on its way.
+    pub(crate) fn cut_off(&mut self, failure: &Failure) {
+        self.broke_off();
+        self.fail(failure);
     }
 
     /// The endpoint says something before its answer, such as "103 Early Hints", which the client may hear, too.

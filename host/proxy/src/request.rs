@@ -1,6 +1,6 @@
 //! From what a client sent to what may be forwarded.
 
-use std::mem;
+use std::rc::Rc;
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
@@ -15,6 +15,7 @@ use crate::{
     connection::ClientConnection,
     failure::Failure,
     headers::{self, CLIENT_CERTIFICATE, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Hop},
+    kept::Kept,
 };
 
 /// A request that may be forwarded.
@@ -22,6 +23,8 @@ use crate::{
 pub(crate) struct Inbound {
     pub(crate) head: RequestHead,
     pub(crate) body: RequestBody,
+    has_body: bool,
+    kept: Option<Rc<Kept>>,
     /// Whether sending it twice has the same effect as sending it once, and it has no body: then it may be sent
     /// again when a reused connection breaks without an answer (RFC 9110, section 9.2.2).
     pub(crate) is_repeatable: bool,
@@ -32,10 +35,22 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    /// The request itself, to be sent. What is left in its place is empty.
-    pub(crate) fn take(&mut self) -> Request<RequestBody> {
-        let parts = mem::replace(&mut self.head.parts, Request::new(()).into_parts().0);
-        Request::from_parts(parts, mem::replace(&mut self.body, RequestBody::Empty))
+    /// From now on, keeps up to so many bytes of its body, so that it can be sent again.
+    pub(crate) fn keep(&mut self, body_bytes: usize) {
+        self.kept = self.body.keep(body_bytes);
+    }
+
+    /// Gets it ready to be sent once more. Whether all of it is still there.
+    pub(crate) fn rewind(&mut self) -> bool {
+        match (&self.kept, &self.body) {
+            (Some(kept), _) if kept.is_whole() => {
+                self.body = RequestBody::Kept(kept.reader());
+                true
+            }
+            (Some(_), _) => false,
+            (None, RequestBody::Streaming { upload, .. }) => upload.frames.get() == 0,
+            (None, _) => !self.has_body,
+        }
     }
 
     /// The host that is asked for.
@@ -70,10 +85,13 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         // hyper would leave out the body of a GET that has no length.
         parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    let has_body = !matches!(body, RequestBody::Empty);
     let is_repeatable = matches!(body, RequestBody::Empty) && parts.method.is_idempotent();
     Ok(Box::new(Inbound {
         head: RequestHead::new(parts, client.address.ip().to_canonical()),
         body,
+        has_body,
+        kept: None,
         is_repeatable,
         is_upgrade,
         expects_continue: hop.expects_continue,

@@ -28,9 +28,8 @@ pub(crate) fn respond(failure: &Failure, mut record: Record) -> Response<Respons
     let (mut parts, body) = response.into_parts();
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     parts.headers.insert(ERROR_HEADER, HeaderValue::from_static(label));
-    if matches!(failure, Failure::TooManyConnections) {
-        // As soon as any other connection ends; that nobody knows when is no reason to be back at once.
-        parts.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = failure.retry_after() {
+        parts.headers.insert(header::RETRY_AFTER, seconds.into());
     }
     record.settle(Some(record.bytes), &mut parts.version, &mut parts.headers);
     Response::from_parts(parts, body)

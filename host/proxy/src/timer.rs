@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     future::Future,
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -41,7 +41,7 @@ impl LazyTimer {
     }
 
     /// Ready once `deadline` is past, on the data path's clock in nanoseconds. Only ever one task may wait
-    /// for it.
+    /// for it, for as many deadlines as it likes.
     pub(crate) fn poll(&self, cx: &mut Context<'_>, deadline: u64) -> Poll<()> {
         let mut armed = self.armed.borrow_mut();
         let armed = armed.get_or_insert_with(|| Armed {
@@ -50,6 +50,10 @@ impl LazyTimer {
             is_awaited: false,
         });
         if deadline < armed.at {
+            if self.clock.now() >= deadline {
+                // The timer has been set for a later one of several deadlines.
+                return Poll::Ready(());
+            }
             self.reset(armed, deadline);
         } else if armed.is_awaited && self.clock.now().saturating_add(MARGIN) < armed.at {
             // It will wake the connection's task, the same one every time, and can't have fired yet.
@@ -77,6 +81,39 @@ impl LazyTimer {
     }
 }
 
+/// A time that begins anew whenever something moves.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    timeout: u64,
+    at: u64,
+    moved: u64,
+}
+
+impl Idle {
+    /// `moved`: a count of what has moved so far.
+    pub(crate) fn new(timeout: Duration, now: u64, moved: u64) -> Self {
+        Self { timeout: nanos(timeout), at: now.saturating_add(nanos(timeout)), moved }
+    }
+
+    /// Ready when the count is what it was for the whole time, or somewhat longer: that something moved is only looked
+    /// at when the time is over.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, timer: &LazyTimer, moved: u64) -> Poll<()> {
+        loop {
+            ready!(timer.poll(cx, self.at));
+            if moved == self.moved {
+                return Poll::Ready(());
+            }
+            self.moved = moved;
+            self.at = timer.clock.now().saturating_add(self.timeout);
+        }
+    }
+}
+
+/// A time in nanoseconds.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -99,5 +136,35 @@ mod tests {
             let took = (clock.now() - start) / 1_000_000;
             assert!((ms..ms + 500).contains(&took), "{took} ms instead of {ms}");
         }
+    }
+
+    #[tokio::test]
+    async fn of_several_deadlines_each_is_kept() {
+        let clock = Clock::start();
+        let timer = LazyTimer::new(clock);
+        let start = clock.now();
+        let at = |ms: u64| start + ms * 1_000_000;
+        let mut fired = Vec::new();
+        poll_fn(|cx| {
+            for ms in [60_000, 20, 40] {
+                if !fired.contains(&ms) && timer.poll(cx, at(ms)).is_ready() {
+                    fired.push(ms);
+                }
+            }
+            if fired.len() == 2 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        assert_eq!(fired, [20, 40]);
+        assert!(clock.now() >= at(40));
+    }
+
+    #[tokio::test]
+    async fn what_moves_is_not_idle() {
+        let clock = Clock::start();
+        let (timer, start) = (LazyTimer::new(clock), clock.now());
+        let mut idle = Idle::new(Duration::from_millis(20), start, 0);
+        // It moves once, at some time before the first look.
+        poll_fn(|cx| idle.poll(cx, &timer, 1)).await;
+        assert!(clock.now() >= start + 40_000_000, "a second time had to pass");
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use sluicegate_core::Outcome;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
-use crate::{attempt::Attempt, io::Io, record::Record};
+use crate::{attempt::Attempt, failure::Failure, io::Io, record::Record, watch::Watch};
 
 /// The endpoint's side, until the client's is ready for it.
 pub(crate) struct Tunnel {
@@ -25,35 +25,54 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    /// Carries bytes until both sides have ended, one of them breaks, or the worker can't wait any longer. `early`:
-    /// what the client has sent already.
+    /// Carries bytes until both sides have ended, one of them breaks, nothing moves for too long, or the worker can't
+    /// wait any longer. `early`: what the client has sent already.
     pub(crate) async fn run(self, mut client: Io, early: &[u8]) {
         let Self { mut io, early: answer, attempt, mut record } = self;
-        let cut = {
-            let connection = &record.client;
+        let end = {
+            let (connection, traffic) = (&record.client, io.traffic());
+            let (mut watch, mut moved) = (Watch::default(), 0);
             let mut carry = pin!(carry(&mut client, &mut io, early, &answer));
             poll_fn(|cx| {
                 if connection.is_cut(cx) {
-                    return Poll::Ready(None);
+                    return Poll::Ready(End::Cut);
                 }
-                carry.as_mut().poll(cx).map(Some)
+                if let Poll::Ready(carried) = carry.as_mut().poll(cx) {
+                    return Poll::Ready(End::Own(carried));
+                }
+                moved += u64::from(traffic.has_moved());
+                watch.poll_idle(cx, &record, moved).map(End::Idle)
             })
             .await
         };
-        let outcome = match cut {
-            Some(Ok((_, sent))) => {
+        let outcome = match end {
+            End::Own(Ok((_, sent))) => {
                 record.bytes += sent;
                 Outcome::Answered
             }
-            Some(Err(error)) => {
+            End::Own(Err(error)) => {
                 tracing::debug!(client = %record.client.address, %error, "a tunnel broke");
                 record.broke_off();
                 Outcome::Answered
             }
-            None => Outcome::Cancelled,
+            End::Idle(failure) => {
+                record.cut_off(&failure);
+                Outcome::Answered
+            }
+            End::Cut => Outcome::Cancelled,
         };
         attempt.finish(outcome);
     }
+}
+
+/// How a tunnel ends.
+enum End {
+    /// By itself: how many bytes went each way.
+    Own(io::Result<(u64, u64)>),
+    /// Nothing moved.
+    Idle(Failure),
+    /// The worker ends the connection.
+    Cut,
 }
 
 async fn carry(client: &mut Io, endpoint: &mut Io, early: &[u8], answer: &[u8]) -> io::Result<(u64, u64)> {

@@ -122,8 +122,9 @@ impl Worker {
             // A requester who no longer waits is no reason to fail.
             match command {
                 Command::Start(ack) => drop(ack.send(self.start(sockets.drain(..)))),
-                Command::AddCluster(name, settings, snapshot, inbox, ack) => {
-                    drop(ack.send(self.add(&name, || Cluster::open(Arc::clone(&name), settings, snapshot, *inbox))));
+                Command::AddCluster(name, settings, snapshot, inbox, load, ack) => {
+                    let open = || Cluster::open(Arc::clone(&name), settings, snapshot, *inbox, load);
+                    drop(ack.send(self.add(&name, open)));
                 }
                 Command::UpdateCluster(name, settings, ack) => {
                     drop(ack.send(self.cluster(&name).map(|cluster| cluster.set_settings(settings))));

@@ -15,7 +15,7 @@ use super::{
     Cluster, PolicySource, PolicySpec, eligibility,
     errors::known_names,
     read::{MAX_LONG_MS, address, millis},
-    tls,
+    retry, tls,
     tree::Node,
 };
 
@@ -31,6 +31,8 @@ const MAX_LABELS: usize = 32;
 const MAX_NAME: usize = 100;
 // More attempts than that turn one failing request into a flood.
 const MAX_ATTEMPTS: u32 = 10;
+// Endpoints take more of them for an attack.
+const MIN_PING_MS: u32 = 1000;
 // As many ports as a client has for one server.
 const MAX_IDLE: u32 = 65_535;
 
@@ -64,7 +66,13 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
         "endpoints",
         "connect_timeout_ms",
         "response_timeout_ms",
+        "attempt_timeout_ms",
+        "request_timeout_ms",
+        "stream_idle_timeout_ms",
+        "ping_interval_ms",
         "max_attempts",
+        "retry",
+        "limits",
         "max_idle_connections",
         "idle_timeout_ms",
         "protocol",
@@ -79,12 +87,20 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
     let table = node.table(KEYS, TABLE)?;
     let default = ClusterSettings::default();
     let time = |key, default| table.or(key, default, |node| millis(node, 1..=MAX_LONG_MS));
+    let limit = |key| table.or(key, None, |node| millis(node, 1..=MAX_LONG_MS).map(Some));
     let settings = ClusterSettings {
         protocol: table.or("protocol", default.protocol, |node| node.choice(PROTOCOLS)),
         tls: None,
         connect_timeout: time("connect_timeout_ms", default.connect_timeout),
         response_timeout: time("response_timeout_ms", default.response_timeout),
+        attempt_timeout: limit("attempt_timeout_ms"),
+        request_timeout: limit("request_timeout_ms"),
+        stream_idle_timeout: time("stream_idle_timeout_ms", default.stream_idle_timeout),
+        ping_interval: table
+            .or("ping_interval_ms", default.ping_interval, |node| millis(node, MIN_PING_MS..=MAX_LONG_MS)),
         max_attempts: table.or("max_attempts", default.max_attempts, |node| node.integer(1..=MAX_ATTEMPTS)),
+        retry: table.or("retry", default.retry, retry::retry),
+        limits: table.or("limits", None, retry::limits),
         max_idle_per_endpoint: table.or("max_idle_connections", default.max_idle_per_endpoint, |node| {
             node.integer(0..=MAX_IDLE).map(|count| count as usize)
         }),

@@ -11,6 +11,7 @@ mod errors;
 mod limits;
 mod model;
 mod read;
+mod retry;
 mod tls;
 mod tree;
 

@@ -1,6 +1,6 @@
 //! HTTP/2 from a client.
 
-use std::{future::Future, pin::pin, rc::Rc};
+use std::{future::Future, pin::pin, rc::Rc, time::Duration};
 
 use http::Request;
 use hyper::{
@@ -9,6 +9,7 @@ use hyper::{
     server::conn::http2::{Builder, Connection},
     service::HttpService,
 };
+use hyper_util::rt::TokioTimer;
 
 use super::{ClientConnection, Served, begin, finish};
 use crate::{body::ResponseBody, io::Io, timer::LazyTimer};
@@ -28,6 +29,13 @@ const MAX_RESET: usize = 20;
 
 /// Streams that this side had to reset for the client's mistakes, before the connection is given up.
 const MAX_MISTAKES: usize = 128;
+
+/// How long a client may be silent under its requests before it is asked for a sign of life. Without requests the worker
+/// closes its connection sooner than that.
+const PING_INTERVAL: Duration = Duration::from_secs(75);
+
+/// How long it may take to give one: a phone may be out of reach for a moment.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs what hyper wants run on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +66,10 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result
         // A head, decompressed: as much as HTTP/1.1 gets.
         .max_header_list_size(client.worker.limits.head.header_bytes as u32)
         .max_pending_accept_reset_streams(MAX_RESET)
-        .max_local_error_reset_streams(MAX_MISTAKES);
+        .max_local_error_reset_streams(MAX_MISTAKES)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
     client.watch(pin!(builder.serve_connection(io, service))).await
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn send(
             }
             None => {
                 // In a box, because it is rare and would make every request's future larger.
-                let upstream = Box::pin(Upstream::open(&endpoint.endpoint, settings)).await?;
+                let upstream = Box::pin(Upstream::open(endpoint, settings)).await?;
                 endpoint.metrics.connections_opened.increment(1);
                 now = clock.now();
                 attempt.connected(now);

@@ -1,23 +1,29 @@
 //! A request and its answer over HTTP/2: on a connection that it shares with others.
 
 use std::{
+    error::Error,
     future::{Future, poll_fn},
     mem,
     pin::pin,
     task::Poll,
 };
 
+use super::{Answer, Deadline, accept, bad_response, client_body, name_of};
+use crate::{
+    attempt::Attempt,
+    body::{RequestBody, Source},
+    cluster::ClusterSettings,
+    endpoint::WorkerEndpoint,
+    failure::Failure,
+    record::Record,
+    request::Inbound,
+};
+use h2::Reason;
 use http::{
-    HeaderValue, Response, StatusCode, Uri,
+    Request, Response, StatusCode, Uri,
     header::{CONNECTION, HOST, TRANSFER_ENCODING},
     request::Parts,
     uri::{Authority, Scheme},
-};
-
-use super::{Answer, Deadline, accept, bad_response, client_body, name_of};
-use crate::{
-    attempt::Attempt, body::Source, cluster::ClusterSettings, endpoint::WorkerEndpoint, failure::Failure,
-    record::Record, request::Inbound,
 };
 
 /// How many connections may turn out to be closed before the endpoint is taken to be so.
@@ -36,7 +42,7 @@ pub(super) async fn send(
     let mut now = began;
     let mut closed = 0;
     loop {
-        let (stream, is_new) = endpoint.multiplexed.stream(&endpoint.endpoint, settings).await?;
+        let (mut stream, is_new) = endpoint.multiplexed.stream(endpoint, settings, clock).await?;
         if is_new {
             endpoint.metrics.connections_opened.increment(1);
             now = clock.now();
@@ -45,8 +51,9 @@ pub(super) async fn send(
             endpoint.metrics.connections_reused.increment(1);
         }
         let mut deadline = Deadline::new(record, settings.response_timeout, now, inbound.body.upload());
-        let (plain, host) = to_http2(&mut inbound.head.parts, settings);
-        let request = inbound.take();
+        // The head stays: the endpoint may say that it has not looked at the request.
+        let head = to_http2(&inbound.head.parts, settings);
+        let request = Request::from_parts(head, mem::replace(&mut inbound.body, RequestBody::Empty));
         let mut response = pin!(stream.sender().try_send_request(request));
         let result = poll_fn(|cx| match response.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
@@ -58,6 +65,7 @@ pub(super) async fn send(
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     return Err(bad_response(endpoint, "a switch of protocols that HTTP/2 does not have".into()));
                 }
+                stream.answered();
                 let (head, incoming) = response.into_parts();
                 let source = Source::Http2 { incoming, _place: stream };
                 return accept(endpoint, attempt, Response::from_parts(head, ()), source);
@@ -71,43 +79,61 @@ pub(super) async fn send(
                 return Err(Failure::ResponseTimeout { endpoint, timeout });
             }
         };
-        let returned = error.take_message();
+        let returned = error.take_message().map(Request::into_body);
         let source = error.into_error();
-        match returned {
-            // The connection ended before any of it was sent.
-            Some(request) if !is_new && closed < MAX_CLOSED => {
-                closed += 1;
-                (inbound.head.parts, inbound.body) = request.into_parts();
-                inbound.head.parts.uri = plain;
-                inbound.head.parts.headers.extend(host.map(|host| (HOST, host)));
+        let (is_unsent, unseen) = (returned.is_some(), unseen(&source));
+        // The connection ended before any of it was sent, or before the endpoint had looked at it.
+        let is_whole = match returned {
+            Some(body) => {
+                inbound.body = body;
+                true
             }
-            returned => {
-                return Err(Failure::UpstreamClosed {
-                    endpoint: name_of(endpoint),
-                    source: source.into(),
-                    sent: returned.is_none(),
-                });
-            }
+            None => unseen == Some(Unseen::Connection) && inbound.rewind(),
+        };
+        if !is_whole || closed == MAX_CLOSED || is_unsent && is_new {
+            return Err(match unseen {
+                Some(_) if !is_unsent => Failure::RefusedStream { endpoint: name_of(endpoint) },
+                _ => Failure::UpstreamClosed { endpoint: name_of(endpoint), source: source.into(), sent: !is_unsent },
+            });
         }
+        closed += 1;
     }
 }
 
-/// Says in HTTP/2's way where a request is to go. Returns its target and its host as they were.
-fn to_http2(head: &mut Parts, settings: &ClusterSettings) -> (Uri, Option<HeaderValue>) {
-    let Parts { uri, headers, .. } = head;
+/// What an endpoint did nothing for (RFC 9113, sections 6.8 and 8.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unseen {
+    /// This request.
+    Stream,
+    /// All from this one on, as it closes the connection.
+    Connection,
+}
+
+/// Whether the endpoint says that it did nothing for the request.
+fn unseen(error: &hyper::Error) -> Option<Unseen> {
+    let error: &h2::Error = error.source()?.downcast_ref()?;
+    if !error.is_remote() {
+        None
+    } else if error.is_go_away() {
+        // Requests that the endpoint may have looked at do not end with its farewell, but with the connection.
+        Some(Unseen::Connection)
+    } else {
+        (error.reason() == Some(Reason::REFUSED_STREAM)).then_some(Unseen::Stream)
+    }
+}
+
+/// Says in HTTP/2's way where a request is to go.
+fn to_http2(head: &Parts, settings: &ClusterSettings) -> Parts {
+    let mut head = head.clone();
     // What the connection says by itself, and what only HTTP/1.1 needs.
     for name in [CONNECTION, TRANSFER_ENCODING] {
-        headers.remove(name);
+        head.headers.remove(name);
     }
-    let host = headers.remove(HOST);
-    let authority = host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let mut parts = uri.clone().into_parts();
+    let host = head.headers.remove(HOST);
+    let mut parts = mem::take(&mut head.uri).into_parts();
     parts.scheme = Some(if settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
-    parts.authority = authority;
-    let plain = match Uri::from_parts(parts) {
-        Ok(full) => mem::replace(uri, full),
-        // Without an authority, a host that is no authority: hyper refuses to send that.
-        Err(_) => uri.clone(),
-    };
-    (plain, host)
+    parts.authority = host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    // Without an authority, a host that is no authority: hyper refuses to send that.
+    head.uri = Uri::from_parts(parts).unwrap_or_default();
+    head
 }

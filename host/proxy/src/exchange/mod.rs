@@ -2,12 +2,13 @@
 //!
 //! What is tried again, and why it is safe:
 //!
-//! - *On another endpoint*, up to the cluster's `max_attempts`: only when no connection could be made, so nothing of
-//!   the request was sent.
+//! - *On another endpoint*, up to the cluster's `max_attempts`, after what the cluster's settings say (`retry`): if no
+//!   connection could be made, so that nothing of the request was sent, or if the endpoint did nothing for it; otherwise
+//!   only if it is idempotent, or the operator says so.
 //! - *On another connection to the same endpoint*, without counting it as an attempt: when a reused connection turns
 //!   out to be closed. Endpoints may close an idle connection at any moment (RFC 9112, section 9.6). If nothing had
 //!   been sent, any request is sent again; if something had and nothing came back, only a repeatable one; either way
-//!   on a fresh connection.
+//!   on a fresh connection. Over HTTP/2 the endpoint says itself which requests it has not looked at.
 //!
 //! Nothing else is sent twice.
 //!
@@ -15,11 +16,14 @@
 
 mod http1;
 mod http2;
+mod retries;
 
 use std::{
+    future::{Future, poll_fn},
+    pin::pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -28,6 +32,7 @@ use http::{
     HeaderValue, Response,
     header::{CONNECTION, UPGRADE},
 };
+use sluicegate_core::{Outcome, Resource};
 
 use crate::{
     attempt::Attempt,
@@ -37,11 +42,14 @@ use crate::{
     endpoint::WorkerEndpoint,
     failure::Failure,
     headers,
+    load::place,
     record::Record,
     request::Inbound,
     respond::respond,
+    timer::{Idle, nanos},
     tunnel::Tunnel,
 };
+use retries::Retries;
 
 /// A response's head, and where its body comes from.
 type Answer = (Response<()>, Source);
@@ -54,26 +62,68 @@ pub(crate) async fn exchange(
 ) -> Response<ResponseBody> {
     let clock = record.client.worker.clock;
     let settings = cluster.settings();
+    record.deadline = settings.request_timeout.map_or(u64::MAX, |timeout| record.began.saturating_add(nanos(timeout)));
+    record.upload = inbound.body.upload();
+    let mut retries = Retries::new(&cluster, &settings, &mut inbound, record.is_grpc);
     let mut now = record.began;
     let mut last = None;
-    for _ in 0..settings.max_attempts.max(1) {
-        let Some((endpoint, picked)) = cluster.pick(now, &mut inbound.head) else { break };
+    loop {
+        let place = match place(Rc::clone(&cluster), Resource::Requests, &settings) {
+            Ok(place) => place,
+            Err(failure) => return respond(&failure, record),
+        };
+        let Some((endpoint, picked)) = cluster.pick(now, &mut inbound.head) else {
+            let none = || Failure::NoEndpoint { cluster: Arc::clone(&cluster.name) };
+            return respond(&last.unwrap_or_else(none), record);
+        };
         record.picked(&endpoint, &picked);
-        let mut attempt = Attempt::begin(&cluster, &endpoint, &picked, clock);
-        match send(&endpoint, &settings, &record, &mut attempt, picked.at, &mut inbound).await {
-            Ok(answer) => return relay(answer, attempt, record),
+        let mut attempt = Attempt::begin(&cluster, &endpoint, &picked, clock, place);
+        match send_in_time(&endpoint, &settings, &record, &mut attempt, picked.at, &mut inbound).await {
+            Ok(answer) => {
+                let Some(wait) = retries.after_response(&answer.0, &endpoint, &mut inbound, &record) else {
+                    return relay(answer, attempt, record);
+                };
+                discard(answer, attempt);
+                // In a box, because it is rare and would make every request's future larger.
+                Box::pin(tokio::time::sleep(wait)).await;
+            }
             Err(failure) => {
                 attempt.finish(failure.outcome());
-                if !failure.may_retry() {
+                if !retries.after_failure(&failure, &endpoint, &mut inbound, &record).await {
                     return respond(&failure, record);
                 }
-                inbound.head.tried.push(endpoint.endpoint.id);
                 last = Some(failure);
-                now = clock.now();
             }
         }
+        now = clock.now();
     }
-    respond(&last.unwrap_or_else(|| Failure::NoEndpoint { cluster: Arc::clone(&cluster.name) }), record)
+}
+
+/// Sends a request to an endpoint, within the attempt's own time and the request's.
+async fn send_in_time(
+    endpoint: &WorkerEndpoint,
+    settings: &ClusterSettings,
+    record: &Record,
+    attempt: &mut Attempt,
+    began: u64,
+    inbound: &mut Inbound,
+) -> Result<Answer, Failure> {
+    let of_attempt = settings.attempt_timeout.map_or(u64::MAX, |timeout| began.saturating_add(nanos(timeout)));
+    let mut sending = pin!(send(endpoint, settings, record, attempt, began, inbound));
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = sending.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        if record.deadline != u64::MAX && record.timer.poll(cx, record.deadline).is_ready() {
+            return Poll::Ready(Err(Failure::RequestTimeout { timeout: record.limit() }));
+        }
+        if of_attempt != u64::MAX && record.timer.poll(cx, of_attempt).is_ready() {
+            let timeout = settings.attempt_timeout.unwrap_or_default();
+            return Poll::Ready(Err(Failure::AttemptTimeout { endpoint: name_of(endpoint), timeout }));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Sends a request to an endpoint, on as many connections as turn out to be closed.
@@ -85,39 +135,39 @@ async fn send(
     began: u64,
     inbound: &mut Inbound,
 ) -> Result<Answer, Failure> {
-    match settings.protocol {
-        UpstreamProtocol::Http1 => http1::send(endpoint, settings, record, attempt, began, inbound).await,
-        // In a box, so that it does not make every request's future larger.
-        UpstreamProtocol::Http2 => Box::pin(http2::send(endpoint, settings, record, attempt, began, inbound)).await,
+    loop {
+        let sent = match settings.protocol {
+            UpstreamProtocol::Http1 => http1::send(endpoint, settings, record, attempt, began, inbound).await,
+            // In a box, so that it does not make every request's future larger.
+            UpstreamProtocol::Http2 => Box::pin(http2::send(endpoint, settings, record, attempt, began, inbound)).await,
+        };
+        match sent {
+            // Idle connections to other endpoints make room for it.
+            Err(Failure::CircuitOpen(open))
+                if open.resource == Resource::Connections
+                    && record.cluster.as_ref().is_some_and(|cluster| cluster.close_an_idle_connection()) => {}
+            sent => return sent,
+        }
     }
 }
 
-/// When a response's head has to be there.
+/// When a response's head has to be there: the client's body must not move for the whole time.
 struct Deadline<'a> {
     record: &'a Record,
-    timeout: u64,
-    at: u64,
+    idle: Idle,
     upload: Option<Rc<Upload>>,
-    frames: u64,
 }
 
 impl<'a> Deadline<'a> {
     fn new(record: &'a Record, timeout: Duration, now: u64, upload: Option<Rc<Upload>>) -> Self {
-        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        Self { record, timeout, at: now.saturating_add(timeout), upload, frames: 0 }
+        let moved = upload.as_ref().map_or(0, |upload| upload.frames.get());
+        Self { record, idle: Idle::new(timeout, now, moved), upload }
     }
 
     /// Ready when the endpoint has had its time, and the client's body did not move meanwhile.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(self.record.timer.poll(cx, self.at));
-            let frames = self.upload.as_ref().map_or(0, |upload| upload.frames.get());
-            if frames == self.frames {
-                return Poll::Ready(());
-            }
-            self.frames = frames;
-            self.at = self.record.client.worker.clock.now().saturating_add(self.timeout);
-        }
+        let moved = self.upload.as_ref().map_or(0, |upload| upload.frames.get());
+        self.idle.poll(cx, &self.record.timer, moved)
     }
 }
 
@@ -155,6 +205,16 @@ fn relay((response, source): Answer, attempt: Attempt, mut record: Record) -> Re
         source => ResponseBody::relay(source, attempt, record),
     };
     Response::from_parts(parts, body)
+}
+
+/// Lets go of a response that is not passed on. Most errors are short: then their connection can be used again.
+fn discard((_, source): Answer, attempt: Attempt) {
+    if let Source::Http1(mut upstream) = source
+        && upstream.take_whole().is_some()
+    {
+        attempt.release(upstream);
+    }
+    attempt.finish(Outcome::Answered);
 }
 
 /// Why a client's body did not come to its end.

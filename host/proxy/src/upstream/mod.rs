@@ -13,6 +13,7 @@ mod sending;
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -20,10 +21,18 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
 use http_body::{Frame, SizeHint};
-use sluicegate_core::{Endpoint, Live, OpenConnection};
+use sluicegate_core::Resource;
 use tokio_util::io::poll_read_buf;
 
-use crate::{body::RequestBody, cluster::ClusterSettings, connect::connect, failure::Failure, io::Io};
+use crate::{
+    body::RequestBody,
+    cluster::ClusterSettings,
+    connect::connect,
+    endpoint::WorkerEndpoint,
+    failure::Failure,
+    io::Io,
+    load::{Opened, place},
+};
 
 use receiving::{BadAnswer, Receiving};
 use sending::Sending;
@@ -54,7 +63,7 @@ pub(crate) struct Upstream {
     pub(crate) reused: bool,
     /// When it became idle.
     pub(crate) idle_since: u64,
-    _open: OpenConnection<Live>,
+    _open: Opened,
 }
 
 /// Why there is no answer.
@@ -68,8 +77,11 @@ pub(crate) enum Broken {
 
 impl Upstream {
     /// A new connection.
-    pub(crate) async fn open(endpoint: &Endpoint, settings: &ClusterSettings) -> Result<Box<Self>, Failure> {
-        let (io, _) = Io::new(connect(endpoint, settings).await?);
+    pub(crate) async fn open(endpoint: &WorkerEndpoint, settings: &ClusterSettings) -> Result<Box<Self>, Failure> {
+        let waiting = place(Arc::clone(&endpoint.load), Resource::Pending, settings)?;
+        let (stream, open) = connect(endpoint, settings).await?;
+        drop(waiting);
+        let (io, _) = Io::new(stream);
         Ok(Box::new(Self {
             io,
             input: BytesMut::new(),
@@ -82,7 +94,7 @@ impl Upstream {
             has_answered: false,
             reused: false,
             idle_since: 0,
-            _open: OpenConnection::begin(endpoint.live.clone()),
+            _open: open,
         }))
     }
 

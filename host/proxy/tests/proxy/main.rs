@@ -5,4 +5,5 @@ mod bodies;
 mod failures;
 mod forwarding;
 mod live;
+mod retries;
 mod support;

@@ -14,7 +14,8 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use sluicegate_core::{ClusterSnapshot, Endpoint, EndpointSpec, LiveArena, Signal};
 use sluicegate_policy::{Clock, SeatHandle, seat};
 use sluicegate_proxy::{
-    ClusterSettings, ListenerSettings, Route, RouteTable, UpstreamProtocol, WorkerOptions, Workers, spawn_workers,
+    ClusterSettings, ListenerSettings, RetrySettings, Route, RouteTable, UpstreamProtocol, WorkerOptions, Workers,
+    spawn_workers,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -256,6 +257,8 @@ pub(crate) fn nobody() -> SocketAddr {
 /// A proxy with one cluster, `test`, for all requests.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    /// Where clients may speak HTTP/2.
+    pub(crate) http2: SocketAddr,
     pub(crate) workers: Option<Workers>,
     counts: &'static Counts,
     snapshot: Arc<ClusterSnapshot>,
@@ -270,7 +273,13 @@ pub(crate) const QUICK: ClusterSettings = ClusterSettings {
     tls: None,
     connect_timeout: Duration::from_millis(500),
     response_timeout: Duration::from_millis(500),
+    attempt_timeout: None,
+    request_timeout: None,
+    stream_idle_timeout: Duration::from_millis(500),
+    ping_interval: Duration::from_secs(90),
     max_attempts: 3,
+    retry: RetrySettings::DEFAULT,
+    limits: None,
     max_idle_per_endpoint: 64,
     idle_timeout: Duration::from_secs(50),
 };
@@ -286,23 +295,26 @@ impl Proxy {
         let thread_start =
             Arc::new(|_| Box::new(metrics::set_default_local_recorder(counts)) as Box<dyn std::any::Any>);
         let options = WorkerOptions { clock, access_log: true, limits: Arc::default(), thread_start };
-        let workers =
-            spawn_workers(count, &[ListenerSettings::plain("127.0.0.1:0".parse().unwrap())], &options).unwrap();
+        let plain = ListenerSettings::plain("127.0.0.1:0".parse().unwrap());
+        let http2 = ListenerSettings { http2: true, ..plain.clone() };
+        let workers = spawn_workers(count, &[plain, http2], &options).unwrap();
         let mut arena = LiveArena::default();
         let snapshot = Arc::new(ClusterSnapshot::empty("test").next(&specs(endpoints), &mut arena, clock.now()));
         let routes = vec![Route { host: None, path_prefix: Some("/".into()), cluster: "test".into() }];
         let routes = Arc::new(RouteTable::new(routes));
         let (reports, _) = tokio::sync::mpsc::channel(1);
         let mut seats = Vec::new();
+        let load = Arc::default();
         for handle in workers.handles() {
             let (seat, inbox) = seat(handle.worker(), 7, clock, reports.clone());
             seats.push(seat);
-            handle.add_cluster("test".into(), settings.clone(), Arc::clone(&snapshot), inbox).await.unwrap();
+            let (settings, load) = (settings.clone(), Arc::clone(&load));
+            handle.add_cluster("test".into(), settings, Arc::clone(&snapshot), inbox, load).await.unwrap();
             handle.set_routes(Arc::clone(&routes)).await.unwrap();
         }
         workers.start().await.unwrap();
-        let address = workers.addresses()[0];
-        Self { address, workers: Some(workers), snapshot, arena, clock, counts, _seats: seats }
+        let (address, http2) = (workers.addresses()[0], workers.addresses()[1]);
+        Self { address, http2, workers: Some(workers), snapshot, arena, clock, counts, _seats: seats }
     }
 
     pub(crate) async fn set_endpoints(&mut self, endpoints: &[SocketAddr]) {
