@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use sluicegate_core::Outcome;
-use sluicegate_wire::framing::Violation;
+use sluicegate_wire::{framing::Violation, path::BadPath};
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +31,16 @@ pub(crate) enum Failure {
     BadRequest(&'static str),
     #[error("the request is malformed: {0}")]
     Malformed(Violation),
+    #[error("the request is malformed: {0}")]
+    BadPath(#[from] BadPath),
     #[error("{0} is not supported")]
     NotSupported(&'static str),
-    #[error("no route for this host and path")]
+    #[error("no route for this request")]
     NoRoute,
+    #[error("too many requests")]
+    RateLimited { wait_ns: u64 },
+    #[error("the request's body is longer than {max} bytes")]
+    BodyTooLarge { max: u64 },
     #[error("cluster {cluster} has no endpoint to send this request to")]
     NoEndpoint { cluster: Arc<str> },
     #[error("can't connect to {endpoint}: {source}")]
@@ -52,7 +58,7 @@ pub(crate) enum Failure {
 }
 
 /// All labels, so that a counter for each can be registered up front.
-pub(crate) const LABELS: [&str; 10] = [
+pub(crate) const LABELS: [&str; 12] = [
     "bad_request",
     "not_supported",
     "no_route",
@@ -63,6 +69,8 @@ pub(crate) const LABELS: [&str; 10] = [
     "bad_response",
     "response_timeout",
     "client_body",
+    "rate_limited",
+    "body_too_large",
 ];
 
 impl Failure {
@@ -71,7 +79,7 @@ impl Failure {
         match self {
             Self::NotSupported(_) => 1,
             Self::Malformed(violation) if violation.status() == 501 => 1,
-            Self::BadRequest(_) | Self::Malformed(_) => 0,
+            Self::BadRequest(_) | Self::Malformed(_) | Self::BadPath(_) => 0,
             Self::NoRoute => 2,
             Self::NoEndpoint { .. } => 3,
             Self::Connect { .. } => 4,
@@ -80,6 +88,8 @@ impl Failure {
             Self::BadResponse { .. } => 7,
             Self::ResponseTimeout { .. } => 8,
             Self::ClientBody => 9,
+            Self::RateLimited { .. } => 10,
+            Self::BodyTooLarge { .. } => 11,
         }
     }
 
@@ -90,10 +100,12 @@ impl Failure {
 
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::ClientBody => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::BadPath(_) | Self::ClientBody => StatusCode::BAD_REQUEST,
             Self::Malformed(violation) => StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST),
             Self::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoEndpoint { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect { .. } | Self::UpstreamClosed { .. } | Self::BadResponse { .. } => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout { .. } | Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -102,8 +114,13 @@ impl Failure {
 
     pub(crate) fn origin(&self) -> Origin {
         match self {
-            Self::BadRequest(_) | Self::Malformed(_) | Self::NotSupported(_) | Self::ClientBody => Origin::Client,
-            Self::NoRoute | Self::NoEndpoint { .. } => Origin::Proxy,
+            Self::BadRequest(_)
+            | Self::BadPath(_)
+            | Self::Malformed(_)
+            | Self::NotSupported(_)
+            | Self::ClientBody
+            | Self::BodyTooLarge { .. } => Origin::Client,
+            Self::NoRoute | Self::RateLimited { .. } | Self::NoEndpoint { .. } => Origin::Proxy,
             _ => Origin::Upstream,
         }
     }
@@ -117,6 +134,14 @@ impl Failure {
             Self::UpstreamClosed { .. } | Self::BadResponse { .. } => Outcome::Broken,
             Self::ResponseTimeout { .. } => Outcome::TimedOut,
             _ => Outcome::Cancelled,
+        }
+    }
+
+    /// After how many seconds the client may come back, if it can be said.
+    pub(crate) fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::RateLimited { wait_ns } => Some(u32::try_from(wait_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX)),
+            _ => None,
         }
     }
 

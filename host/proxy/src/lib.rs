@@ -22,6 +22,7 @@ mod identity;
 mod io;
 mod listener;
 mod metrics;
+mod mirror;
 mod multiplexed;
 mod record;
 mod replay;
@@ -40,5 +41,8 @@ pub use handle::{ControlError, WorkerHandle};
 pub use listener::ListenerSettings;
 pub use metrics::describe;
 pub use respond::ERROR_HEADER;
-pub use route::{Route, RouteTable};
+pub use route::{
+    BadPattern, BadTemplate, FixedResponse, HashKey, HeaderChanges, HeaderMatch, HostMatch, Mirror, PathChange,
+    PathMatch, Pattern, Redirect, Route, RouteMatch, RouteTable, Target, Template,
+};
 pub use workers::{SpawnError, StartError, ThreadStart, WorkerOptions, Workers, spawn_workers};

@@ -24,6 +24,10 @@ pub fn describe() {
         "sluicegate_downstream_handshakes_failed_total",
         "Connections that ended before a first request could come: no TLS handshake in time, or a broken one."
     );
+    describe_counter!(
+        "sluicegate_mirrors_dropped_total",
+        "Requests of which no copy was sent, because too many copies were under way."
+    );
     describe_counter!("sluicegate_upstream_connections_opened_total", "Connections made to endpoints.");
     describe_counter!("sluicegate_upstream_connections_reused_total", "Requests sent on a connection made before.");
 }
@@ -33,6 +37,7 @@ pub(crate) struct WorkerMetrics {
     pub(crate) opened: Counter,
     pub(crate) closed: Counter,
     pub(crate) handshakes_failed: Counter,
+    pub(crate) mirrors_dropped: Counter,
     /// Requests that found no cluster.
     pub(crate) unrouted: ClusterMetrics,
 }
@@ -43,6 +48,7 @@ impl WorkerMetrics {
             opened: counter!("sluicegate_downstream_connections_opened_total"),
             closed: counter!("sluicegate_downstream_connections_closed_total"),
             handshakes_failed: counter!("sluicegate_downstream_handshakes_failed_total"),
+            mirrors_dropped: counter!("sluicegate_mirrors_dropped_total"),
             unrouted: ClusterMetrics::new(""),
         }
     }

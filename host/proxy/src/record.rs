@@ -11,7 +11,7 @@ use sluicegate_policy::Picked;
 
 use crate::{
     cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure, grpc,
-    metrics::ClusterMetrics, timer::LazyTimer,
+    metrics::ClusterMetrics, route::WorkerRoute, timer::LazyTimer,
 };
 
 /// Lives from a request's head to the end of its response, and counts and logs the request when it goes.
@@ -22,6 +22,8 @@ pub(crate) struct Record {
     /// For the request's deadlines.
     pub(crate) timer: Rc<LazyTimer>,
     pub(crate) cluster: Option<Rc<Cluster>>,
+    /// The route that it takes, once that is known.
+    pub(crate) route: Option<Rc<WorkerRoute>>,
     /// Whether it is a gRPC call, whose errors are said in another place.
     pub(crate) is_grpc: bool,
     /// Bytes of the response's body.
@@ -65,7 +67,26 @@ impl Record {
             })
         });
         let is_grpc = request.version() == Version::HTTP_2 && grpc::is_call(request.headers());
-        Self { client, began, timer, is_grpc, cluster: None, bytes: 0, version: request.version(), status: None, log }
+        let version = request.version();
+        Self { client, began, timer, is_grpc, cluster: None, route: None, bytes: 0, version, status: None, log }
+    }
+
+    /// The record of a request that nobody waits for. It has no line in the access log.
+    pub(crate) fn of_copy(client: Rc<ClientConnection>, cluster: &Rc<Cluster>) -> Self {
+        client.active.set(client.active.get() + 1);
+        let clock = client.worker.clock;
+        Self {
+            client,
+            began: clock.now(),
+            timer: Rc::new(LazyTimer::new(clock)),
+            is_grpc: false,
+            cluster: Some(Rc::clone(cluster)),
+            route: None,
+            bytes: 0,
+            version: Version::HTTP_11,
+            status: None,
+            log: None,
+        }
     }
 
     /// An endpoint was picked.

@@ -1,7 +1,8 @@
 //! From what a client sent to what may be forwarded.
 
-use std::mem;
+use std::{borrow::Cow, mem};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
@@ -9,6 +10,7 @@ use http::{
 };
 use hyper::body::{Body, Incoming};
 use sluicegate_policy::RequestHead;
+use sluicegate_wire::path::{PathRules, normalize};
 
 use crate::{
     body::RequestBody,
@@ -27,6 +29,8 @@ pub(crate) struct Inbound {
     pub(crate) is_repeatable: bool,
     /// Whether the client asks to go on in another protocol.
     pub(crate) is_upgrade: bool,
+    /// Of what the route is keyed by; 0 when it is not.
+    pub(crate) hash: u64,
 }
 
 impl Inbound {
@@ -34,11 +38,6 @@ impl Inbound {
     pub(crate) fn take(&mut self) -> Request<RequestBody> {
         let parts = mem::replace(&mut self.head.parts, Request::new(()).into_parts().0);
         Request::from_parts(parts, mem::replace(&mut self.body, RequestBody::Empty))
-    }
-
-    /// The host that is asked for.
-    pub(crate) fn host(&self) -> &[u8] {
-        self.head.parts.headers.get(HOST).map_or(b"", HeaderValue::as_bytes)
     }
 }
 
@@ -49,6 +48,9 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         return Err(Failure::NotSupported("CONNECT"));
     }
     settle_target(&mut parts.uri, &mut parts.headers, parts.version, client)?;
+    if let Some(rules) = &client.path_rules {
+        settle_path(&mut parts.uri, rules)?;
+    }
     let mut hop = headers::clean(&mut parts.headers);
     if parts.version != Version::HTTP_11 {
         hop.upgrade = None;
@@ -70,6 +72,7 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         body,
         is_repeatable,
         is_upgrade,
+        hash: 0,
     }))
 }
 
@@ -106,6 +109,19 @@ fn settle_target(
         }
         (None, _) => Err(Failure::BadRequest("missing Host header")),
     }
+}
+
+/// One spelling of the path. What routes are chosen by is what the endpoint gets: a rule for `/admin` would be worth
+/// nothing if `/x/../%61dmin` got past it.
+fn settle_path(uri: &mut Uri, rules: &PathRules) -> Result<(), Failure> {
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    if target != "*"
+        && let Cow::Owned(normal) = normalize(target, rules)?
+    {
+        let target = PathAndQuery::from_maybe_shared(Bytes::from(normal));
+        *uri = target.map_err(|_| Failure::BadRequest("bad path"))?.into();
+    }
+    Ok(())
 }
 
 /// Nothing that ends a host in a URI, and nothing that two parsers could disagree on.

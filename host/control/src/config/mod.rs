@@ -1,7 +1,7 @@
 //! The configuration: one TOML file, checked whole before anything acts on it.
 //!
-//! The text becomes a tree of values that know where they stand (`tree`), and the tree becomes a [`Config`] (`read`
-//! and `cluster`), with no I/O and nothing bound on the way. Every mistake in the file is reported at once, each with
+//! The text becomes a tree of values that know where they stand (`tree`), and the tree becomes a [`Config`] (`read`,
+//! `cluster`, `route` and `tls`), with no I/O and nothing bound on the way. Every mistake in the file is reported at once, each with
 //! its place, so that an operator mends a file in one go. Only the validated [`Config`] travels further.
 
 mod cluster;
@@ -9,6 +9,9 @@ mod diff;
 mod errors;
 mod model;
 mod read;
+mod route;
+mod route_changes;
+mod route_target;
 mod tls;
 mod tree;
 
@@ -16,7 +19,7 @@ pub use diff::ClusterChange;
 pub use errors::{ConfigError, ConfigErrors};
 pub use model::{
     Admin, CertificateFiles, ClientCertificates, Cluster, ClusterTls, Config, Listener, ListenerTls, Log, LogFormat,
-    ModuleCache, PolicyLimits, PolicySource, PolicySpec, Route, Runtime,
+    ModuleCache, PolicyLimits, PolicySource, PolicySpec, Runtime,
 };
 
 use std::{io::Read as _, path::Path};

@@ -100,6 +100,10 @@ impl<'a> Node<'a> {
         self.value.is_table()
     }
 
+    pub(super) fn is_array(&self) -> bool {
+        self.value.is_array()
+    }
+
     pub(super) fn as_bool(&self) -> Option<bool> {
         self.value.as_bool()
     }
@@ -119,6 +123,17 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Any text of at most `max` bytes.
+    pub(super) fn long_text(&self, max: usize) -> Option<&'a str> {
+        match self.value {
+            DeValue::String(text) if text.len() > max => {
+                self.error(format_args!("must not be longer than {max} bytes; it has {}", text.len()))
+            }
+            DeValue::String(text) => Some(text),
+            _ => self.mismatch("a text"),
+        }
+    }
+
     pub(super) fn boolean(&self) -> Option<bool> {
         self.as_bool().or_else(|| self.mismatch("true or false"))
     }
@@ -130,6 +145,18 @@ impl<'a> Node<'a> {
         };
         let value = u32::from_str_radix(number.as_str(), number.radix()).ok();
         value.filter(|value| range.contains(value)).or_else(|| self.mismatch(format_args!("from {least} to {most}")))
+    }
+
+    /// A number, whole or not.
+    pub(super) fn number(&self) -> Option<f64> {
+        let value = match self.value {
+            DeValue::Integer(number) => {
+                i64::from_str_radix(number.as_str(), number.radix()).ok().map(|value| value as f64)
+            }
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => None,
+        };
+        value.or_else(|| self.mismatch("a number"))
     }
 
     /// One of a few words.

@@ -20,6 +20,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use sluicegate_wire::path::PathRules;
 use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
@@ -35,7 +36,8 @@ use crate::{
     listener::Listener,
     record::Record,
     request::{Inbound, admit},
-    respond::respond,
+    respond::{answer, respond},
+    route::Step,
     timer::LazyTimer,
     tunnel::Tunnel,
     worker::Worker,
@@ -62,6 +64,8 @@ pub(crate) struct ClientConnection {
     pub(crate) forwarded_for: HeaderValue,
     /// How the client came here: `http` or `https`.
     pub(crate) scheme: HeaderValue,
+    /// How its paths are brought into one form, if they are.
+    pub(crate) path_rules: Option<PathRules>,
     /// Who the client is, by its certificate.
     pub(crate) identity: Option<HeaderValue>,
     pub(crate) traffic: Rc<Traffic>,
@@ -89,6 +93,7 @@ enum Ending {
 impl ClientConnection {
     fn new(
         worker: &Rc<Worker>,
+        listener: &Listener,
         (address, local): (SocketAddr, SocketAddr),
         greeting: &Greeting,
         traffic: Rc<Traffic>,
@@ -100,6 +105,7 @@ impl ClientConnection {
             // An address has no characters that a header can't have.
             forwarded_for: HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("unknown")),
             scheme: HeaderValue::from_static(if greeting.is_tls { "https" } else { "http" }),
+            path_rules: listener.settings.path_rules,
             identity: greeting.identity.clone(),
             traffic,
             timer: Rc::new(LazyTimer::new(worker.clock)),
@@ -110,6 +116,25 @@ impl ClientConnection {
             ending: Cell::new(Ending::None),
             waker: RefCell::new(None),
             worker: Rc::clone(worker),
+        }
+    }
+
+    /// What stands in for this connection, with nothing behind it, for a copy of a request.
+    pub(crate) fn stand_in(&self) -> Self {
+        Self {
+            worker: Rc::clone(&self.worker),
+            forwarded_for: self.forwarded_for.clone(),
+            scheme: self.scheme.clone(),
+            identity: self.identity.clone(),
+            traffic: Rc::default(),
+            timer: Rc::new(LazyTimer::new(self.worker.clock)),
+            begun: Cell::new(0),
+            active: Cell::new(0),
+            quiet_since: Cell::new(0),
+            tunnel: RefCell::default(),
+            ending: Cell::new(Ending::None),
+            waker: RefCell::new(None),
+            ..*self
         }
     }
 
@@ -185,7 +210,7 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpS
     };
     let (io, traffic) = Io::new(stream);
     let address = greeting.origin.unwrap_or(address);
-    let client = Rc::new(ClientConnection::new(&worker, (address, local), &greeting, traffic));
+    let client = Rc::new(ClientConnection::new(&worker, &listener, (address, local), &greeting, traffic));
     let _registration = worker.register(&client);
     let result = if greeting.is_http2 { http2::serve(client, io).await } else { http1::serve(client, io).await };
     if let Err(error) = result {
@@ -249,32 +274,52 @@ async fn starts_with_preface(stream: &TcpStream) -> bool {
     }
 }
 
-type Begun = Result<(Rc<Cluster>, Box<Inbound>, Record), (Failure, Record)>;
+/// A request behind the part of its walk that waits for nobody.
+enum Begun {
+    /// An endpoint of this cluster answers it.
+    Forward(Rc<Cluster>, Box<Inbound>, Record),
+    /// It has its answer.
+    Answered(Box<Response<ResponseBody>>),
+}
 
 /// The part of a request's walk that waits for nobody.
 fn begin(client: &Rc<ClientConnection>, request: Request<Incoming>, timer: Rc<LazyTimer>) -> Begun {
     let mut record = Record::begin(Rc::clone(client), client.worker.clock.now(), &request, timer);
     let turn = client.begun.replace(client.begun.get() + 1);
     if let Some(refused) = client.traffic.refused.get().filter(|refused| refused.after == turn) {
-        return Err((Failure::Malformed(refused.violation), record));
+        return Begun::Answered(Box::new(respond(&Failure::Malformed(refused.violation), record)));
     }
-    let inbound = match admit(request, client) {
+    let mut inbound = match admit(request, client) {
         Ok(inbound) => inbound,
-        Err(failure) => return Err((failure, record)),
+        Err(failure) => return Begun::Answered(Box::new(respond(&failure, record))),
     };
-    match client.worker.route(inbound.host(), inbound.head.parts.uri.path()) {
-        Some(cluster) => {
+    let Some(route) = client.worker.route(&inbound.head.parts) else {
+        return Begun::Answered(Box::new(respond(&Failure::NoRoute, record)));
+    };
+    record.route = Some(Rc::clone(&route));
+    let mut response = match route.take(&mut inbound, client, record.began) {
+        Ok(Step::Forward(cluster)) => {
             record.cluster = Some(Rc::clone(&cluster));
-            Ok((cluster, inbound, record))
+            return Begun::Forward(cluster, inbound, record);
         }
-        None => Err((Failure::NoRoute, record)),
-    }
+        Ok(Step::Answer(response)) => answer(response, record),
+        Err(failure) => respond(&failure, record),
+    };
+    route.route.response_headers.apply(response.headers_mut());
+    Begun::Answered(Box::new(response))
 }
 
 /// The rest of it.
 async fn finish(begun: Begun) -> Result<Response<ResponseBody>, Infallible> {
-    Ok(match begun {
-        Ok((cluster, inbound, record)) => exchange(cluster, inbound, record).await,
-        Err((failure, record)) => respond(&failure, record),
-    })
+    match begun {
+        Begun::Forward(cluster, inbound, record) => {
+            let changing = record.route.as_ref().filter(|route| !route.route.response_headers.is_empty()).cloned();
+            let mut response = exchange(cluster, inbound, record).await;
+            if let Some(route) = changing {
+                route.route.response_headers.apply(response.headers_mut());
+            }
+            Ok(response)
+        }
+        Begun::Answered(response) => Ok(*response),
+    }
 }

@@ -59,7 +59,7 @@ pub(crate) async fn exchange(
     let mut now = record.began;
     let mut last = None;
     for _ in 0..settings.max_attempts.max(1) {
-        let Some((endpoint, picked)) = cluster.pick(now, &mut inbound.head) else { break };
+        let Some((endpoint, picked)) = cluster.pick(now, inbound.hash, &mut inbound.head) else { break };
         record.picked(&endpoint, &picked);
         let mut attempt = Attempt::begin(&cluster, &endpoint, &picked, clock);
         match send(&endpoint, &settings, &record, &mut attempt, picked.at, &mut inbound).await {

@@ -14,7 +14,8 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use sluicegate_core::{ClusterSnapshot, Endpoint, EndpointSpec, LiveArena, Signal};
 use sluicegate_policy::{Clock, SeatHandle, seat};
 use sluicegate_proxy::{
-    ClusterSettings, ListenerSettings, Route, RouteTable, UpstreamProtocol, WorkerOptions, Workers, spawn_workers,
+    ClusterSettings, ListenerSettings, Route, RouteMatch, RouteTable, UpstreamProtocol, WorkerOptions, Workers,
+    spawn_workers,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -290,7 +291,7 @@ impl Proxy {
             spawn_workers(count, &[ListenerSettings::plain("127.0.0.1:0".parse().unwrap())], &options).unwrap();
         let mut arena = LiveArena::default();
         let snapshot = Arc::new(ClusterSnapshot::empty("test").next(&specs(endpoints), &mut arena, clock.now()));
-        let routes = vec![Route { host: None, path_prefix: Some("/".into()), cluster: "test".into() }];
+        let routes = vec![Route::to_cluster(RouteMatch::default(), "test")];
         let routes = Arc::new(RouteTable::new(routes));
         let (reports, _) = tokio::sync::mpsc::channel(1);
         let mut seats = Vec::new();
