@@ -7,6 +7,7 @@ mod hostile;
 mod lifecycle;
 mod protocols;
 mod reload;
+mod routes;
 mod saving;
 mod state;
 mod swaps;
