@@ -1,6 +1,12 @@
 //! Routes: which requests go where, and what is made of them on the way.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    thread,
+    time::Duration,
+};
 
 use hyper::{Request, Response};
 use sluicegate_tests::{Echo, Load, Origin, Proxy, ask, eventually, get, wasm::ByHand};
@@ -252,6 +258,45 @@ fn a_rate_limit_holds_for_all_workers_and_over_reloads() {
     eventually("the new route is there", || (get(proxy.address, "/new", "h").unwrap().1.is_empty()).then_some(()));
     check(&proxy, request("GET", "h", "/limited", &[]), 429, "rate_limited");
     assert!(proxy.admin("/metrics").1.contains("error=\"rate_limited\"} 17"));
+}
+
+#[test]
+fn bodies_that_are_too_long_are_refused_or_cut_off() {
+    let origin = Echo::start();
+    let routes = "[[route]]\ncluster = \"a\"\nmax_body_bytes = 10\n[[route]]\npath = \"/none\"\ncluster = \"a\"\nmax_body_bytes = 0\n";
+    let proxy = Proxy::start(&config(routes, &[&origin]), |_| {});
+    let post = |target: &str, body: &str| {
+        let mut request = request("POST", "h", target, &[]);
+        *request.body_mut() = body.to_owned();
+        request
+    };
+    check_echo(&proxy, post("/", "0123456789"), &["0123456789"], &[]);
+    check_echo(&proxy, post("/none", ""), &["POST /none"], &[]);
+    assert_eq!(origin.asked().len(), 2);
+    let response = check(&proxy, post("/", "0123456789a"), 413, "body_too_large");
+    assert!(response.body().contains("longer than 10 bytes"), "{}", response.body());
+    check(&proxy, post("/none", "a"), 413, "body_too_large");
+    assert_eq!(origin.asked().len(), 2, "no endpoint was asked");
+    // Without a length: whatever the pieces, and with another request behind it.
+    let chunked = |chunks: &[&str]| {
+        let mut text = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+        chunks.iter().for_each(|chunk| text += &format!("{:x}\r\n{chunk}\r\n", chunk.len()));
+        let mut stream = TcpStream::connect(proxy.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        thread::sleep(Duration::from_millis(20));
+        stream.write_all(b"0\r\n\r\nGET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("GET /last"), "{answer}");
+        answer
+    };
+    assert!(chunked(&["01234", "56789"]).contains("\n0123456789"));
+    for chunks in [&["0123456789a"][..], &["0123456789", "a"], &["0", "123", "4567", "89a", "b"]] {
+        let answer = chunked(chunks);
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(answer.contains("x-sluicegate-error: body_too_large"), "{answer}");
+    }
 }
 
 #[test]

@@ -90,8 +90,8 @@ pub(super) async fn send(
                 };
                 return accept(endpoint, attempt, (response, source));
             }
-            Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {
-                return Err(client_body(record));
+            Some(Err(_)) if let Some(upload) = deadline.upload.filter(|upload| upload.broke.get()) => {
+                return Err(client_body(record, &upload));
             }
             Some(Err(error)) => must_be_fresh = recover(error, endpoint, is_reused, &traffic, inbound)?,
             None => {

@@ -55,8 +55,8 @@ pub(super) async fn send(
         .await;
         let mut error = match result {
             Some(Ok(response)) => return accept(endpoint, attempt, (response, Source::Stream { _place: stream })),
-            Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {
-                return Err(client_body(record));
+            Some(Err(_)) if let Some(upload) = deadline.upload.filter(|upload| upload.broke.get()) => {
+                return Err(client_body(record, &upload));
             }
             Some(Err(error)) => error,
             None => {

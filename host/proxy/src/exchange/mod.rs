@@ -164,10 +164,12 @@ fn relay((response, source): Answer, attempt: Attempt, mut record: Record) -> Re
 }
 
 /// Why a client's body did not come to its end.
-fn client_body(record: &Record) -> Failure {
-    match record.client.traffic.refused.get() {
-        Some(refused) => Failure::Malformed(refused.violation),
-        None => Failure::ClientBody,
+fn client_body(record: &Record, upload: &Upload) -> Failure {
+    let max = record.route.as_ref().and_then(|route| route.route.max_body_bytes);
+    match (record.client.traffic.refused.get(), max) {
+        (_, Some(max)) if upload.is_too_long.get() => Failure::BodyTooLarge { max },
+        (Some(refused), _) => Failure::Malformed(refused.violation),
+        (None, _) => Failure::ClientBody,
     }
 }
 

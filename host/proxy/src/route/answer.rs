@@ -37,7 +37,8 @@ pub struct FixedResponse {
 }
 
 impl Redirect {
-    /// The answer to a request that came over `scheme`. None if there is no such place.
+    /// The answer to a request that came over `scheme`. None if there is no such place, or it is where the request
+    /// came to.
     pub(super) fn answer(
         &self,
         matched: &PathMatch,
@@ -56,6 +57,7 @@ impl Redirect {
         };
         let changed = self.path.as_ref().map_or(Changed::Same, |path| path.apply(matched, &head.uri, rules));
         let target = match &changed {
+            Changed::Same if self.scheme.is_none() && self.host.is_none() => return None,
             Changed::Same => head.uri.path_and_query(),
             Changed::To(target) => Some(target),
             Changed::Bad => return None,
@@ -91,7 +93,19 @@ fn without_port(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Pattern, Template},
+        *,
+    };
+
+    #[test]
+    fn nobody_is_sent_in_a_circle() {
+        let pattern = Pattern::new("/u/(.*)").unwrap();
+        let path = Some(PathChange::Regex(pattern.clone(), Template::new("/v/$1", &pattern).unwrap()));
+        let redirect = Redirect { status: StatusCode::FOUND, scheme: None, host: None, path };
+        let (head, ()) = http::Request::get("/x").header(HOST, "h").body(()).unwrap().into_parts();
+        assert!(redirect.answer(&PathMatch::Any, &head, &HeaderValue::from_static("http"), None).is_none());
+    }
 
     #[test]
     fn what_is_not_changed_stays() {

@@ -3,13 +3,11 @@
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Response,
-    header::{CONTENT_LENGTH, HOST},
-};
+use http::{HeaderName, HeaderValue, Response, header::HOST};
+use http_body::Body;
 use sluicegate_core::RateLimiter;
 
-use super::{Route, RouteTable, Target, key::hash_of, path_change::Changed};
+use super::{HeaderChanges, Route, RouteTable, Target, key::hash_of, path_change::Changed};
 use crate::{
     cluster::Cluster, connection::ClientConnection, failure::Failure, handle::ControlError, mirror::mirror,
     request::Inbound, worker::Worker,
@@ -44,7 +42,7 @@ impl WorkerRoute {
         index: usize,
         find: impl Fn(&Arc<str>) -> Result<Rc<Cluster>, ControlError>,
     ) -> Result<Rc<Self>, ControlError> {
-        let route = table.routes()[index].clone();
+        let route = unshared(&table.routes()[index]);
         let clusters = route.clusters().map(|(name, share)| Ok((find(name)?, share))).collect::<Result<_, _>>()?;
         let mirror = route.mirror.as_ref().map(|mirror| find(&mirror.cluster)).transpose()?;
         Ok(Rc::new(Self { limiter: table.limiter(index).cloned(), clusters, mirror, route }))
@@ -116,11 +114,37 @@ impl WorkerRoute {
     }
 }
 
-fn limit_body(inbound: &mut Inbound, max: u64) -> Result<(), Failure> {
-    let length = inbound.head.parts.headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
-    let length = length.and_then(|length| std::str::from_utf8(length).ok()?.parse::<u64>().ok());
-    match length {
-        Some(length) if length > max => Err(Failure::BodyTooLarge { max }),
-        _ => Ok(()),
+/// A copy with memory of its own. Values of headers and bodies count their references: workers that use the same ones
+/// would slow each other down.
+fn unshared(route: &Route) -> Route {
+    let value = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+    let name = |name: &HeaderName| HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone());
+    let lines =
+        |lines: &[(HeaderName, HeaderValue)]| lines.iter().map(|(own, text)| (name(own), value(text))).collect();
+    let changes = |changes: &HeaderChanges| HeaderChanges {
+        remove: changes.remove.iter().map(name).collect(),
+        set: lines(&changes.set),
+        add: lines(&changes.add),
+    };
+    let mut own = Route {
+        host: route.host.as_ref().map(value),
+        request_headers: changes(&route.request_headers),
+        response_headers: changes(&route.response_headers),
+        ..route.clone()
+    };
+    if let Target::Respond(response) = &mut own.target {
+        response.body = Bytes::copy_from_slice(&response.body);
+        response.content_type = response.content_type.as_ref().map(value);
     }
+    own
+}
+
+/// Refuses a body that says that it is too long, and has any other cut off where it gets so.
+fn limit_body(inbound: &Inbound, max: u64) -> Result<(), Failure> {
+    let Some(upload) = inbound.body.upload() else { return Ok(()) };
+    if inbound.body.size_hint().lower() > max {
+        return Err(Failure::BodyTooLarge { max });
+    }
+    upload.left.set(Some(max));
+    Ok(())
 }

@@ -1,4 +1,5 @@
 use http::{HeaderName, Method, Request};
+use proptest::prelude::*;
 use sluicegate_core::RateLimit;
 
 use super::{
@@ -156,4 +157,62 @@ fn a_limit_goes_on_where_its_route_stays() {
     let is_same = |new: usize, old: usize| Arc::ptr_eq(after.limiter(new).unwrap(), before.limiter(old).unwrap());
     assert!(is_same(1, 1) && !is_same(0, 0) && !is_same(0, 1));
     assert!(after.limiter(2).is_none());
+}
+
+/// How particular a route is that fits; none if it does not. Slow, and close to the words of the documentation.
+fn rank(routes: &[Route], index: usize, head: &Parts) -> Option<impl Ord + use<>> {
+    let matches = &routes[index].matches;
+    let (host, path) = (head.headers[HOST].to_str().unwrap(), head.uri.path());
+    let host = match &matches.host {
+        HostMatch::Exact(own) => (host == own).then_some((2, 0)),
+        HostMatch::Below(end) => host.ends_with(&format!(".{end}")).then_some((1, end.len())),
+        HostMatch::Any => Some((0, 0)),
+    };
+    let path = match &matches.path {
+        PathMatch::Exact(own) => (path == own).then_some((3, 0)),
+        PathMatch::Prefix(prefix) => format!("{path}/").starts_with(&format!("{prefix}/")).then_some((2, prefix.len())),
+        PathMatch::Regex(pattern) => {
+            // In the order of the file among those for the same host.
+            let same = |other: &Route| (&other.matches.host, &other.matches.path) == (&matches.host, &matches.path);
+            let first = routes.iter().position(same).unwrap();
+            pattern.matches(path.as_bytes()).then_some((1, usize::MAX - first))
+        }
+        PathMatch::Any => Some((0, 0)),
+    };
+    let conditions = matches.holds(head).then(|| matches.conditions());
+    Some((host?, path?, conditions?, Reverse(index)))
+}
+
+fn any_of(texts: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
+    prop::sample::select(texts)
+}
+
+proptest! {
+    #[test]
+    fn the_most_particular_route_is_found(
+        routes in prop::collection::vec((
+            any_of(&["", "a.t", "b.a.t", "*.t", "*.a.t", "*.b.a.t"]),
+            any_of(&["", "/a", "/a/b", "/a/b/c", "=/a", "=/a/b", "=/a/", "~/a.*", "~/.*b", "~/[ab]"]),
+            prop::sample::subsequence(vec![Method::GET, Method::PUT], 0..3),
+            prop::sample::subsequence(vec!["x", "y"], 0..3),
+        ), 0..12),
+        host in any_of(&["a.t", "b.a.t", "c.b.a.t", "t", "u"]),
+        path in any_of(&["/", "/a", "/a/", "/a/b", "/a/b/c/d", "/ab", "/b"]),
+        method in prop::sample::select(vec![Method::GET, Method::PUT, Method::POST]),
+        names in prop::sample::subsequence(vec!["x", "y", "z"], 0..4),
+    ) {
+        let routes = routes.into_iter().map(|(host, path, methods, headers)| {
+            let header = |name| (HeaderName::from_static(name), HeaderMatch::Present(true));
+            let headers = headers.into_iter().map(header).collect();
+            Route::to_cluster(RouteMatch { methods, headers, ..matching(host, path) }, "any")
+        });
+        let table = RouteTable::new(routes.collect());
+        let mut head = head(&method, host, path);
+        for name in names {
+            head.headers.insert(name, HeaderValue::from_static("1"));
+        }
+        let indices = 0..table.routes().len();
+        let best = indices.filter_map(|index| Some((rank(table.routes(), index, &head)?, index))).max();
+        prop_assert_eq!(table.find(&head), best.map(|(_, index)| index));
+    }
 }
