@@ -20,7 +20,7 @@ use super::{
 const MAX_ROUTES: usize = 10_000;
 // Each is looked at for every request of the route.
 const MAX_CONDITIONS: usize = 16;
-// A month's worth for most services: a higher rate is no limit.
+// One a nanosecond: the clock tells no more apart.
 const MAX_RATE: f64 = 1e9;
 const MAX_BURST: u32 = 1_000_000;
 
