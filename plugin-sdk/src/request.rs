@@ -53,7 +53,7 @@ impl Request<'_> {
         self.source.method()
     }
 
-    /// Path and query, as they came.
+    /// Path and query, as the endpoint gets them.
     pub fn path(&self) -> String {
         self.source.path()
     }

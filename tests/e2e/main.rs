@@ -10,6 +10,7 @@ mod limits;
 mod protocols;
 mod reload;
 mod retries;
+mod routes;
 mod saving;
 mod state;
 mod swaps;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, body::Bytes, client::conn::http1::SendRequest};
+use hyper::{Request, Response, body::Bytes, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, runtime::Builder};
 
@@ -120,4 +120,19 @@ async fn drive(address: SocketAddr, stop: Arc<AtomicBool>, tally: Arc<Mutex<Tall
 pub fn get(address: SocketAddr, path: &str, host: &str) -> Result<(u16, String), String> {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { send(&mut connect(address).await?, path, host).await })
+}
+
+/// One request of any kind on a connection of its own.
+pub fn ask(address: SocketAddr, request: Request<String>) -> Result<Response<String>, String> {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {error}"))?;
+        let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = connected.map_err(|error| error.to_string())?;
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(|error| format!("response: {error}"))?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| format!("body: {error}"))?.to_bytes();
+        Ok(Response::from_parts(head, String::from_utf8_lossy(&body).into_owned()))
+    })
 }

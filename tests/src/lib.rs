@@ -4,6 +4,7 @@
 
 mod certificates;
 mod client;
+mod echo;
 mod native;
 mod origin;
 pub mod patient;
@@ -12,7 +13,8 @@ mod proxy;
 pub mod wasm;
 
 pub use certificates::Authority;
-pub use client::{Load, Tally, get};
+pub use client::{Load, Tally, ask, get};
+pub use echo::Echo;
 pub use native::NativeCluster;
 pub use origin::Origin;
 pub use patient::Patient;

@@ -55,6 +55,11 @@ impl Proxy {
     /// Starts it in a folder that is there already.
     pub fn start_in(dir: TempDir, config: &str) -> Self {
         write_config(dir.path(), config);
+        Self::start_as_it_is(dir)
+    }
+
+    /// Starts it in a folder that has its whole configuration already.
+    pub fn start_as_it_is(dir: TempDir) -> Self {
         let mut child = Command::new(binary())
             .args(["run", "--config"])
             .arg(dir.path().join("sluicegate.toml"))

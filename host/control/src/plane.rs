@@ -10,7 +10,7 @@ use std::{
 
 use sluicegate_core::{ClusterSnapshot, LiveArena};
 use sluicegate_policy::{Artifact, Clock, Engine, Plugin};
-use sluicegate_proxy::{ClusterSettings, ControlError, Route, RouteTable, UpstreamTls, WorkerHandle};
+use sluicegate_proxy::{ClusterSettings, ControlError, RouteTable, UpstreamTls, WorkerHandle};
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -37,6 +37,7 @@ pub struct PlaneOptions {
 pub struct Plane {
     means: Means,
     config: Config,
+    routes: Arc<RouteTable>,
     clusters: BTreeMap<Arc<str>, ClusterHandle>,
     board: Arc<Board>,
 }
@@ -92,7 +93,7 @@ impl Plane {
         let nothing = Config { routes: Vec::new(), clusters: BTreeMap::new(), ..config.clone() };
         let means = Means { engine, clock, workers, seed };
         let board = Arc::new(Board::new(clock));
-        let mut plane = Self { means, config: nothing, clusters: BTreeMap::new(), board };
+        let mut plane = Self { means, config: nothing, routes: Arc::default(), clusters: BTreeMap::new(), board };
         plane.apply(config).await?;
         Ok(plane)
     }
@@ -186,16 +187,12 @@ impl Plane {
         Ok(())
     }
 
-    async fn set_routes(&self, config: &Config) -> Result<(), ControlError> {
-        let routes = config.routes.iter().map(|route| Route {
-            host: route.host.clone(),
-            path_prefix: (route.path != "/").then(|| route.path.clone()),
-            cluster: Arc::clone(&route.cluster),
-        });
-        let table = Arc::new(RouteTable::new(routes.collect()));
+    async fn set_routes(&mut self, config: &Config) -> Result<(), ControlError> {
+        let table = Arc::new(RouteTable::new(config.routes.clone()).go_on_from(&self.routes));
         for worker in &self.means.workers {
             worker.set_routes(Arc::clone(&table)).await?;
         }
+        self.routes = table;
         Ok(())
     }
 

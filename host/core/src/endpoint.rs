@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
-use crate::{Live, OutlierWatch};
+use crate::{Live, OutlierWatch, hash};
 
 /// The lasting identity of an endpoint: the same after a swap, a reload and a restart of the proxy.
 ///
@@ -12,16 +12,9 @@ use crate::{Live, OutlierWatch};
 pub struct EndpointId(pub u64);
 
 impl EndpointId {
-    /// FNV-1a, 64 bits (Fowler, Noll and Vo), of the address as text, with MurmurHash3's finalizer so that
-    /// addresses which differ in their last digit differ in every bit.
+    /// The [`hash`] of the address as text.
     pub fn of(address: SocketAddr) -> Self {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in address.to_string().bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        Self(hash ^ (hash >> 33))
+        Self(hash(address.to_string().as_bytes()))
     }
 }
 

@@ -10,7 +10,7 @@ use sluicegate_core::EndpointId;
 /// one that does not ask pays nothing.
 #[derive(Debug)]
 pub struct RequestHead {
-    /// Method, target and headers, as they came from the client.
+    /// Method, target and headers, as the endpoint gets them.
     pub parts: http::request::Parts,
     /// The client's end of the connection.
     pub client: IpAddr,

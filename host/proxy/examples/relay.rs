@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use sluicegate_core::{ClusterSnapshot, EndpointSpec, LiveArena};
 use sluicegate_policy::{Clock, seat};
-use sluicegate_proxy::{ClusterSettings, Route, RouteTable, WorkerOptions, spawn_workers};
+use sluicegate_proxy::{ClusterSettings, Route, RouteMatch, RouteTable, WorkerOptions, spawn_workers};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workers = spawn_workers(1, &[sluicegate_proxy::ListenerSettings::plain(listener)], &options)?;
     let specs = [EndpointSpec::new(([127, 0, 0, 1], 7001).into())];
     let snapshot = Arc::new(ClusterSnapshot::empty("origin").next(&specs, &mut LiveArena::default(), clock.now()));
-    let routes = Arc::new(RouteTable::new(vec![Route { host: None, path_prefix: None, cluster: "origin".into() }]));
+    let routes = Arc::new(RouteTable::new(vec![Route::to_cluster(RouteMatch::default(), "origin")]));
     let (reports, _inbox) = tokio::sync::mpsc::channel(1);
     let mut seats = Vec::new();
     for handle in workers.handles() {

@@ -7,7 +7,7 @@ use std::{
     mem,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -30,8 +30,32 @@ use crate::{
 pub(crate) struct Upload {
     /// Frames passed on.
     pub(crate) frames: Cell<u64>,
-    /// Whether the client broke it off.
+    /// Whether the client broke it off, or it was cut off.
     pub(crate) broke: Cell<bool>,
+    /// How many more bytes may come, where that is limited.
+    pub(crate) left: Cell<Option<u64>>,
+    /// Whether more came.
+    pub(crate) is_too_long: Cell<bool>,
+}
+
+impl Upload {
+    /// Takes in a frame. Whether it may be passed on.
+    fn passes(&self, frame: &Frame<Bytes>) -> bool {
+        self.frames.set(self.frames.get() + 1);
+        let (Some(left), Some(data)) = (self.left.get(), frame.data_ref()) else { return true };
+        self.left.set(left.checked_sub(data.len() as u64));
+        self.is_too_long.set(self.left.get().is_none());
+        !self.is_too_long.get()
+    }
+}
+
+/// Why a request's body ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    #[error("the body is longer than its route allows")]
+    TooLong,
 }
 
 /// For how long the rest of a body is taken from a client after nobody wants it any more. An endpoint may answer
@@ -82,19 +106,24 @@ impl Lingering {
         &mut self,
         cx: &mut Context<'_>,
         upload: &Upload,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         self.is_unasked = false;
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = Pin::new(incoming).poll_frame(cx);
+        let frame = ready!(Pin::new(incoming).poll_frame(cx));
         match &frame {
-            Poll::Ready(Some(Ok(_))) => upload.frames.set(upload.frames.get() + 1),
-            Poll::Ready(Some(Err(_))) => upload.broke.set(true),
-            Poll::Ready(None) | Poll::Pending => {}
+            Some(Ok(frame)) if upload.passes(frame) => {}
+            Some(Ok(_)) => {
+                upload.broke.set(true);
+                // The rest is still taken from the client, for a while.
+                return Poll::Ready(Some(Err(UploadError::TooLong)));
+            }
+            Some(Err(_)) => {
+                upload.broke.set(true);
+                self.incoming = None;
+            }
+            None => self.incoming = None,
         }
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.incoming = None;
-        }
-        frame
+        Poll::Ready(frame.map(|frame| frame.map_err(UploadError::from)))
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
@@ -138,9 +167,9 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Streaming { incoming, upload } => incoming.poll_frame(cx, upload),

@@ -163,13 +163,13 @@ impl Cluster {
         self.seat.borrow_mut().set_snapshot(snapshot);
     }
 
-    /// Asks the policy. None when there is nobody left to pick.
-    pub(crate) fn pick(&self, began: u64, head: &mut RequestHead) -> Option<(Rc<WorkerEndpoint>, Picked)> {
+    /// Asks the policy. `hash`: of what the route is keyed by, or 0. None when there is nobody left to pick.
+    pub(crate) fn pick(&self, began: u64, hash: u64, head: &mut RequestHead) -> Option<(Rc<WorkerEndpoint>, Picked)> {
         let mut seat = self.seat.borrow_mut();
         if !self.untold.borrow().is_empty() {
             self.untold.take().iter().for_each(|result| seat.on_result(began, result));
         }
-        let picked = seat.pick(0, head)?;
+        let picked = seat.pick(hash, head)?;
         let endpoint = Rc::clone(self.endpoints.borrow().get(picked.index as usize)?);
         Some((endpoint, picked))
     }

@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use sluicegate_core::{CircuitOpen, Outcome};
-use sluicegate_wire::framing::Violation;
+use sluicegate_wire::{framing::Violation, path::BadPath};
 
 use crate::{body::BodyError, retry::RetryCondition};
 
@@ -33,12 +33,18 @@ pub(crate) enum Failure {
     BadRequest(&'static str),
     #[error("the request is malformed: {0}")]
     Malformed(Violation),
+    #[error("the request is malformed: {0}")]
+    BadPath(#[from] BadPath),
     #[error("{0} is not supported")]
     NotSupported(&'static str),
     #[error("too many connections")]
     TooManyConnections,
-    #[error("no route for this host and path")]
+    #[error("no route for this request")]
     NoRoute,
+    #[error("too many requests")]
+    RateLimited { wait_ns: u64 },
+    #[error("the request's body is longer than {max} bytes")]
+    BodyTooLarge { max: u64 },
     #[error("cluster {cluster} has no endpoint to send this request to")]
     NoEndpoint { cluster: Arc<str> },
     #[error("overloaded: {0}")]
@@ -66,7 +72,7 @@ pub(crate) enum Failure {
 }
 
 /// All labels, so that a counter for each can be registered up front.
-pub(crate) const LABELS: [&str; 16] = [
+pub(crate) const LABELS: [&str; 18] = [
     "bad_request",
     "not_supported",
     "no_route",
@@ -83,6 +89,8 @@ pub(crate) const LABELS: [&str; 16] = [
     "request_timeout",
     "stream_idle",
     "refused_stream",
+    "rate_limited",
+    "body_too_large",
 ];
 
 impl Failure {
@@ -91,7 +99,7 @@ impl Failure {
         match self {
             Self::NotSupported(_) => 1,
             Self::Malformed(violation) if violation.status() == 501 => 1,
-            Self::BadRequest(_) | Self::Malformed(_) => 0,
+            Self::BadRequest(_) | Self::Malformed(_) | Self::BadPath(_) => 0,
             Self::NoRoute => 2,
             Self::NoEndpoint { .. } => 3,
             Self::Connect { .. } => 4,
@@ -106,6 +114,8 @@ impl Failure {
             Self::RequestTimeout { .. } => 13,
             Self::StreamIdle { .. } => 14,
             Self::RefusedStream { .. } => 15,
+            Self::RateLimited { .. } => 16,
+            Self::BodyTooLarge { .. } => 17,
         }
     }
 
@@ -116,14 +126,15 @@ impl Failure {
 
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::ClientBody => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::BadPath(_) | Self::ClientBody => StatusCode::BAD_REQUEST,
             Self::Malformed(violation) => StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST),
             Self::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint { .. }
-            | Self::TooManyConnections
-            | Self::CircuitOpen(_)
-            | Self::RefusedStream { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoEndpoint { .. } | Self::TooManyConnections | Self::CircuitOpen(_) | Self::RefusedStream { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Connect { .. } | Self::UpstreamClosed { .. } | Self::BadResponse { .. } => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
@@ -135,8 +146,17 @@ impl Failure {
 
     pub(crate) fn origin(&self) -> Origin {
         match self {
-            Self::BadRequest(_) | Self::Malformed(_) | Self::NotSupported(_) | Self::ClientBody => Origin::Client,
-            Self::NoRoute | Self::TooManyConnections | Self::NoEndpoint { .. } | Self::CircuitOpen(_) => Origin::Proxy,
+            Self::BadRequest(_)
+            | Self::BadPath(_)
+            | Self::Malformed(_)
+            | Self::NotSupported(_)
+            | Self::ClientBody
+            | Self::BodyTooLarge { .. } => Origin::Client,
+            Self::NoRoute
+            | Self::TooManyConnections
+            | Self::RateLimited { .. }
+            | Self::NoEndpoint { .. }
+            | Self::CircuitOpen(_) => Origin::Proxy,
             _ => Origin::Upstream,
         }
     }
@@ -172,7 +192,11 @@ impl Failure {
 
     /// After how many seconds the client may come back, if it can be said.
     pub(crate) fn retry_after(&self) -> Option<u32> {
-        // As soon as any of the others is done; that nobody knows when is no reason to be back at once.
-        matches!(self, Self::CircuitOpen(_) | Self::TooManyConnections).then_some(1)
+        match self {
+            Self::RateLimited { wait_ns } => Some(u32::try_from(wait_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX)),
+            // As soon as any of the others is done; that nobody knows when is no reason to be back at once.
+            Self::CircuitOpen(_) | Self::TooManyConnections => Some(1),
+            _ => None,
+        }
     }
 }

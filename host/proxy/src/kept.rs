@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use crate::body::{Lingering, Upload};
+use crate::body::{Lingering, Upload, UploadError};
 
 /// The body, with what was read of it so far. Each attempt has a [`Reader`].
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Reader {
         &self.kept
     }
 
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let state = &mut *self.kept.state.borrow_mut();
         if state.readers != self.number {
             // Neither an end, which could be taken for the body's, nor more. Whoever waits here was given up.

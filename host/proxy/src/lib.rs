@@ -25,6 +25,7 @@ mod limits;
 mod listener;
 mod load;
 mod metrics;
+mod mirror;
 mod multiplexed;
 mod record;
 mod request;
@@ -47,5 +48,8 @@ pub use load::ClusterLoad;
 pub use metrics::describe;
 pub use respond::ERROR_HEADER;
 pub use retry::{RetryCondition, RetryOn, RetrySettings};
-pub use route::{Route, RouteTable};
+pub use route::{
+    BadPattern, BadTemplate, FixedResponse, HashKey, HeaderChanges, HeaderMatch, HostMatch, Mirror, PathChange,
+    PathMatch, Pattern, Redirect, Route, RouteMatch, RouteTable, Target, Template,
+};
 pub use workers::{SpawnError, StartError, ThreadStart, WorkerOptions, Workers, spawn_workers};

@@ -13,8 +13,7 @@ use std::{
 };
 
 use rustls::ServerConfig;
-use sluicegate_wire::forwarded::Cidr;
-
+use sluicegate_wire::{forwarded::Cidr, path::PathRules};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -30,6 +29,8 @@ pub struct ListenerSettings {
     pub http2: bool,
     /// Who may say, and has to say, whom a connection comes from (the PROXY protocol, version 1 or 2).
     pub proxy_protocol: Vec<Cidr>,
+    /// How paths are brought into one form; they stay as they come when there are none.
+    pub path_rules: Option<PathRules>,
     /// Certificates and the like; none for plain TCP.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -37,7 +38,8 @@ pub struct ListenerSettings {
 impl ListenerSettings {
     /// Plain HTTP/1.1 at this address.
     pub fn plain(address: SocketAddr) -> Self {
-        Self { address, http2: false, proxy_protocol: Vec::new(), tls: None }
+        let path_rules = Some(PathRules::default());
+        Self { address, http2: false, proxy_protocol: Vec::new(), path_rules, tls: None }
     }
 }
 

@@ -33,6 +33,10 @@ pub fn describe() {
         "sluicegate_downstream_connections_refused_total",
         "Connections that were closed at once, far above the limit."
     );
+    describe_counter!(
+        "sluicegate_mirrors_dropped_total",
+        "Requests of which no copy was sent, because too many copies were under way."
+    );
     describe_counter!("sluicegate_upstream_connections_opened_total", "Connections made to endpoints.");
     describe_counter!("sluicegate_upstream_connections_reused_total", "Requests sent on a connection made before.");
 }
@@ -43,6 +47,7 @@ pub(crate) struct WorkerMetrics {
     pub(crate) closed: Counter,
     pub(crate) handshakes_failed: Counter,
     pub(crate) refused: Counter,
+    pub(crate) mirrors_dropped: Counter,
     /// Requests that found no cluster.
     pub(crate) unrouted: ClusterMetrics,
 }
@@ -54,6 +59,7 @@ impl WorkerMetrics {
             closed: counter!("sluicegate_downstream_connections_closed_total"),
             handshakes_failed: counter!("sluicegate_downstream_handshakes_failed_total"),
             refused: counter!("sluicegate_downstream_connections_refused_total"),
+            mirrors_dropped: counter!("sluicegate_mirrors_dropped_total"),
             unrouted: ClusterMetrics::new(""),
         }
     }

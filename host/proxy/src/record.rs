@@ -11,7 +11,7 @@ use sluicegate_policy::Picked;
 
 use crate::{
     body::Upload, cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure, grpc,
-    metrics::ClusterMetrics, timer::LazyTimer,
+    metrics::ClusterMetrics, route::WorkerRoute, timer::LazyTimer,
 };
 
 /// Lives from a request's head to the end of its response, and counts and logs the request when it goes.
@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) deadline: u64,
     /// How the request's body is getting on, if there is one.
     pub(crate) upload: Option<Rc<Upload>>,
+    /// The route that it takes, once that is known.
+    pub(crate) route: Option<Rc<WorkerRoute>>,
     /// Whether it is a gRPC call, whose errors are said in another place.
     pub(crate) is_grpc: bool,
     /// Bytes of the response's body.
@@ -69,18 +71,36 @@ impl Record {
             })
         });
         let is_grpc = request.version() == Version::HTTP_2 && grpc::is_call(request.headers());
+        let version = request.version();
+        let mut record = Self::new(client, began, timer);
+        (record.is_grpc, record.version, record.log) = (is_grpc, version, log);
+        record
+    }
+
+    /// The record of a request that nobody waits for. It has no line in the access log.
+    pub(crate) fn of_copy(client: Rc<ClientConnection>, cluster: &Rc<Cluster>) -> Self {
+        client.active.set(client.active.get() + 1);
+        let clock = client.worker.clock;
+        let timer = Rc::new(LazyTimer::new(clock));
+        let mut record = Self::new(client, clock.now(), timer);
+        record.cluster = Some(Rc::clone(cluster));
+        record
+    }
+
+    fn new(client: Rc<ClientConnection>, began: u64, timer: Rc<LazyTimer>) -> Self {
         Self {
             client,
             began,
             timer,
             cluster: None,
+            route: None,
             deadline: u64::MAX,
             upload: None,
-            is_grpc,
+            is_grpc: false,
             bytes: 0,
-            version: request.version(),
+            version: Version::HTTP_11,
             status: None,
-            log,
+            log: None,
         }
     }
 

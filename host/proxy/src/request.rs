@@ -1,7 +1,8 @@
 //! From what a client sent to what may be forwarded.
 
-use std::rc::Rc;
+use std::{borrow::Cow, rc::Rc};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
@@ -9,6 +10,7 @@ use http::{
 };
 use hyper::body::{Body, Incoming};
 use sluicegate_policy::RequestHead;
+use sluicegate_wire::path::{PathRules, normalize};
 
 use crate::{
     body::RequestBody,
@@ -32,6 +34,8 @@ pub(crate) struct Inbound {
     pub(crate) is_upgrade: bool,
     /// Whether the client waits with its body until it is asked for it.
     pub(crate) expects_continue: bool,
+    /// Of what the route is keyed by; 0 when it is not.
+    pub(crate) hash: u64,
 }
 
 impl Inbound {
@@ -52,10 +56,25 @@ impl Inbound {
             (None, _) => !self.has_body,
         }
     }
+}
 
-    /// The host that is asked for.
-    pub(crate) fn host(&self) -> &[u8] {
-        self.head.parts.headers.get(HOST).map_or(b"", HeaderValue::as_bytes)
+impl Inbound {
+    /// The same head for somebody else, without a body.
+    pub(crate) fn copy(&self) -> Self {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        let own = &self.head.parts;
+        (parts.method, parts.uri, parts.version) = (own.method.clone(), own.uri.clone(), Version::HTTP_11);
+        parts.headers = own.headers.clone();
+        Self {
+            head: RequestHead::new(parts, self.head.client),
+            body: RequestBody::Empty,
+            has_body: false,
+            kept: None,
+            is_repeatable: self.is_repeatable,
+            is_upgrade: false,
+            expects_continue: false,
+            hash: self.hash,
+        }
     }
 }
 
@@ -66,6 +85,9 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         return Err(Failure::NotSupported("CONNECT"));
     }
     settle_target(&mut parts.uri, &mut parts.headers, parts.version, client)?;
+    if let Some(rules) = &client.path_rules {
+        settle_path(&mut parts.uri, rules)?;
+    }
     let mut hop = headers::clean(&mut parts.headers);
     if parts.version != Version::HTTP_11 {
         hop.upgrade = None;
@@ -95,6 +117,7 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         is_repeatable,
         is_upgrade,
         expects_continue: hop.expects_continue,
+        hash: 0,
     }))
 }
 
@@ -131,6 +154,19 @@ fn settle_target(
         }
         (None, _) => Err(Failure::BadRequest("missing Host header")),
     }
+}
+
+/// One spelling of the path. What routes are chosen by is what the endpoint gets: a rule for `/admin` would be worth
+/// nothing if `/x/../%61dmin` got past it.
+fn settle_path(uri: &mut Uri, rules: &PathRules) -> Result<(), Failure> {
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    if target != "*"
+        && let Cow::Owned(normal) = normalize(target, rules)?
+    {
+        let target = PathAndQuery::from_maybe_shared(Bytes::from(normal));
+        *uri = target.map_err(|_| Failure::BadRequest("bad path"))?.into();
+    }
+    Ok(())
 }
 
 /// Nothing that ends a host in a URI, and nothing that two parsers could disagree on.

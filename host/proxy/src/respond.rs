@@ -1,4 +1,4 @@
-//! The one place that turns failures into responses.
+//! The one place that makes responses of the proxy's own.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -7,6 +7,15 @@ use crate::{body::ResponseBody, failure::Failure, grpc, record::Record};
 
 /// Carries the failure's label in every response that the proxy makes up itself.
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-sluicegate-error");
+
+/// A response of the proxy's own that is no failure.
+pub(crate) fn answer(response: Response<Bytes>, mut record: Record) -> Response<ResponseBody> {
+    record.answered(response.status());
+    record.bytes = response.body().len() as u64;
+    let (mut parts, body) = response.into_parts();
+    record.settle(Some(record.bytes), &mut parts.version, &mut parts.headers);
+    Response::from_parts(parts, ResponseBody::text(body))
+}
 
 /// A response that says what failed; counts and logs it.
 pub(crate) fn respond(failure: &Failure, mut record: Record) -> Response<ResponseBody> {

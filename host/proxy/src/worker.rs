@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    hash::{BuildHasher, RandomState},
     io,
     net::SocketAddr,
     rc::Rc,
@@ -10,7 +11,9 @@ use std::{
     time::Duration,
 };
 
+use http::request::Parts;
 use rustls::ServerConfig;
+use sluicegate_core::Rng;
 use sluicegate_policy::Clock;
 use socket2::Socket;
 use tokio::{
@@ -25,7 +28,7 @@ use crate::{
     limits::{Admissions, ClientLimits},
     listener::{self, Listener, ListenerSettings},
     metrics::WorkerMetrics,
-    route::RouteTable,
+    route::{RouteTable, WorkerRoute},
     workers::WorkerOptions,
 };
 
@@ -43,9 +46,13 @@ pub(crate) struct Worker {
     pub(crate) limits: Arc<ClientLimits>,
     pub(crate) admissions: Arc<Admissions>,
     pub(crate) metrics: WorkerMetrics,
+    /// For what is left to chance on a request's walk.
+    pub(crate) rng: RefCell<Rng>,
     pub(crate) is_draining: Cell<bool>,
     /// Notified when draining begins.
     pub(crate) drains: Notify,
+    /// Shared by the copies of requests that are under way, to count them.
+    pub(crate) mirrors: Rc<()>,
     clusters: RefCell<HashMap<Arc<str>, Rc<Cluster>>>,
     routing: RefCell<Routing>,
     /// In the order of the configuration.
@@ -58,9 +65,10 @@ pub(crate) struct Worker {
 
 #[derive(Default)]
 struct Routing {
-    table: Arc<RouteTable>,
+    /// A copy of the worker's own: its patterns share no working memory with other workers'.
+    table: RouteTable,
     /// Aligned with the table's routes.
-    clusters: Vec<Rc<Cluster>>,
+    routes: Vec<Rc<WorkerRoute>>,
 }
 
 /// A connection in the worker's list, for as long as this lives.
@@ -77,8 +85,10 @@ impl Worker {
             limits: Arc::clone(&options.limits),
             admissions,
             metrics: WorkerMetrics::new(),
+            rng: RefCell::new(Rng::new(RandomState::new().hash_one("requests"))),
             is_draining: Cell::new(false),
             drains: Notify::new(),
+            mirrors: Rc::new(()),
             clusters: RefCell::default(),
             routing: RefCell::default(),
             listeners: RefCell::default(),
@@ -88,10 +98,10 @@ impl Worker {
         })
     }
 
-    /// The cluster for a host and a path.
-    pub(crate) fn route(&self, host: &[u8], path: &str) -> Option<Rc<Cluster>> {
+    /// The route that a request takes.
+    pub(crate) fn route(&self, head: &Parts) -> Option<Rc<WorkerRoute>> {
         let routing = self.routing.borrow();
-        routing.table.find(host, path).map(|index| Rc::clone(&routing.clusters[index]))
+        routing.table.find(head).map(|index| Rc::clone(&routing.routes[index]))
     }
 
     /// Puts a connection on the worker's list.
@@ -133,7 +143,7 @@ impl Worker {
                     drop(ack.send(self.cluster(&name).map(|cluster| cluster.set_snapshot(snapshot))));
                 }
                 Command::RemoveCluster(name, ack) => drop(ack.send(self.remove(&name))),
-                Command::SetRoutes(table, ack) => drop(ack.send(self.set_routes(table))),
+                Command::SetRoutes(table, ack) => drop(ack.send(self.set_routes(&table))),
                 Command::SetTls(index, config, ack) => drop(ack.send(self.set_tls(index, config))),
                 Command::Drain(timeout, done) => return Some((done, self.drain(timeout).await)),
             }
@@ -178,7 +188,7 @@ impl Worker {
 
     fn remove(&self, name: &Arc<str>) -> Result<(), ControlError> {
         let cluster = self.cluster(name)?;
-        if self.routing.borrow().clusters.iter().any(|routed| Rc::ptr_eq(routed, &cluster)) {
+        if self.routing.borrow().routes.iter().any(|route| route.leads_to(&cluster)) {
             return Err(ControlError::ClusterInUse(Arc::clone(name)));
         }
         self.clusters.borrow_mut().remove(name);
@@ -186,9 +196,10 @@ impl Worker {
         Ok(())
     }
 
-    fn set_routes(&self, table: Arc<RouteTable>) -> Result<(), ControlError> {
-        let clusters = table.routes().iter().map(|route| self.cluster(&route.cluster)).collect::<Result<_, _>>()?;
-        *self.routing.borrow_mut() = Routing { table, clusters };
+    fn set_routes(&self, table: &RouteTable) -> Result<(), ControlError> {
+        let routes = (0..table.routes().len()).map(|index| WorkerRoute::new(table, index, |name| self.cluster(name)));
+        let routes = routes.collect::<Result<_, _>>()?;
+        *self.routing.borrow_mut() = Routing { table: table.clone(), routes };
         Ok(())
     }
 

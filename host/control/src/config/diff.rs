@@ -27,7 +27,8 @@ pub enum ClusterChange {
 /// Whether the same sockets do, with other certificates perhaps.
 fn same_sockets(old: &[Listener], new: &[Listener]) -> bool {
     let socket = |listener: &Listener| {
-        (listener.address, listener.http2, listener.tls.is_some(), listener.proxy_protocol.clone())
+        let Listener { address, http2, proxy_protocol, path_rules, tls } = listener;
+        (*address, *http2, proxy_protocol.clone(), *path_rules, tls.is_some())
     };
     old.iter().map(socket).eq(new.iter().map(socket))
 }

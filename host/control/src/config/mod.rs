@@ -1,7 +1,7 @@
 //! The configuration: one TOML file, checked whole before anything acts on it.
 //!
-//! The text becomes a tree of values that know where they stand (`tree`), and the tree becomes a [`Config`] (`read`
-//! and `cluster`), with no I/O and nothing bound on the way. Every mistake in the file is reported at once, each with
+//! The text becomes a tree of values that know where they stand (`tree`), and the tree becomes a [`Config`] (`read`,
+//! `cluster`, `route` and `tls`), with no I/O and nothing bound on the way. Every mistake in the file is reported at once, each with
 //! its place, so that an operator mends a file in one go. Only the validated [`Config`] travels further.
 
 mod cluster;
@@ -12,6 +12,9 @@ mod limits;
 mod model;
 mod read;
 mod retry;
+mod route;
+mod route_changes;
+mod route_target;
 mod tls;
 mod tree;
 
@@ -19,7 +22,7 @@ pub use diff::ClusterChange;
 pub use errors::{ConfigError, ConfigErrors};
 pub use model::{
     Admin, CertificateFiles, ClientCertificates, Cluster, ClusterTls, Config, Eligibility, HealthCheck, Listener,
-    ListenerTls, Log, LogFormat, ModuleCache, PolicyLimits, PolicySource, PolicySpec, Question, Route, Runtime,
+    ListenerTls, Log, LogFormat, ModuleCache, PolicyLimits, PolicySource, PolicySpec, Question, Runtime,
 };
 
 use std::{io::Read as _, path::Path};

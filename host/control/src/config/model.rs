@@ -4,15 +4,18 @@ use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::Pat
 
 use http::uri::{Authority, PathAndQuery};
 use sluicegate_core::{AvailabilitySpec, EndpointSpec, HealthSpec, OutlierSpec, SlowStart};
-use sluicegate_proxy::{ClientLimits, ClusterSettings};
-use sluicegate_wire::forwarded::Cidr;
+use sluicegate_proxy::{ClientLimits, ClusterSettings, Route};
+use sluicegate_wire::{
+    forwarded::Cidr,
+    path::{PathRules, Separator},
+};
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where clients connect to; at least one.
     pub listeners: Vec<Listener>,
-    /// Which requests go where; at least one, in the order of the file, no two with the same host and path.
+    /// Which requests go where; at least one, in the order of the file, no two for the same requests.
     pub routes: Vec<Route>,
     /// The groups of endpoints, by name. Every route's cluster is in here.
     pub clusters: BTreeMap<Arc<str>, Cluster>,
@@ -39,8 +42,20 @@ pub struct Listener {
     /// The networks whose connections have to begin with a PROXY header (version 1 or 2), which says whom they come
     /// from; nobody's by default, as whoever may say that can be anyone. From elsewhere such a header is refused.
     pub proxy_protocol: Vec<Cidr>,
+    /// `path_normalization`: how paths are brought into one form, before routes are looked up and for the endpoints, so
+    /// that no other spelling gets past a route: [`Listener::PATH_RULES`] by default. As they come when `None`.
+    pub path_rules: Option<PathRules>,
     /// `[listener.tls]`: TLS 1.2 and 1.3; plain TCP when `None`.
     pub tls: Option<ListenerTls>,
+}
+
+impl Listener {
+    /// Slashes are merged, because most servers of files do so: a route for `/admin` should not be passed by with
+    /// `//admin`. Where names may contain two, as in object stores, it has to be turned off. A `%2F` is kept, because
+    /// names with a slash are sent so on purpose; a backslash is refused, because browsers and some servers take it for
+    /// a slash, and no path needs it.
+    pub const PATH_RULES: PathRules =
+        PathRules { merge_slashes: true, escaped_slash: Separator::Keep, backslash: Separator::Refuse };
 }
 
 /// A listener's `tls`.
@@ -82,19 +97,6 @@ pub struct ClusterTls {
     pub server_name: Option<String>,
     /// The proxy's own, for endpoints that ask for one.
     pub certificate: Option<CertificateFiles>,
-}
-
-/// A `[[route]]`. The order in the file does not matter: of the routes that match a request, one with a host comes
-/// before one without, and then the longest path counts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// The request's host, in lower case and without a port; `None` matches every host.
-    pub host: Option<String>,
-    /// A prefix of the request's path, on segment boundaries: `/api` matches `/api` and `/api/x`, not `/apix`. It
-    /// starts with `/` and ends in none, except for `/` itself, which is the default and matches every path.
-    pub path: String,
-    /// The cluster that gets the request.
-    pub cluster: Arc<str>,
 }
 
 /// A `[cluster.NAME]`.

@@ -5,18 +5,18 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::Path,
-    sync::Arc,
     time::Duration,
 };
 
 use sluicegate_proxy::ClientLimits;
-use sluicegate_wire::forwarded::Cidr;
+use sluicegate_wire::{
+    forwarded::Cidr,
+    path::{PathRules, Separator},
+};
 use toml::de::DeValue;
 
 use super::{
-    Admin, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Route, Runtime, cluster,
-    errors::known_names,
-    limits, tls,
+    Admin, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Runtime, cluster, limits, route, tls,
     tree::{Node, Sink, Table},
 };
 
@@ -24,8 +24,6 @@ use super::{
 const MAX_LISTENERS: usize = 64;
 // They are looked through for every connection.
 const MAX_NETWORKS: usize = 100;
-// Routes are looked up by host and path, but rebuilt as a whole at every change of the file.
-const MAX_ROUTES: usize = 10_000;
 // More threads than any machine has cores are a slip of the finger.
 const MAX_WORKERS: u32 = 1024;
 /// A minute: whoever waits longer for something that short has lost the client already.
@@ -43,7 +41,7 @@ pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink
     let root = Table::root(document, sink, KEYS)?;
     let listeners = root.required("listener", "add a [[listener]] with an address", |node| listeners(node, dir));
     let names = root.get("cluster").map_or_else(Vec::new, |node| cluster::names(&node));
-    let routes = root.required("route", "add a [[route]] with a cluster", |node| routes(node, &names));
+    let routes = root.required("route", "add a [[route]] with a cluster", |node| route::routes(node, &names));
     let clusters =
         root.required("cluster", "add a [cluster.NAME] with endpoints", |node| cluster::clusters(node, dir, builtins));
     let admin = root.get("admin").map(|node| admin(&node, listeners.as_deref().unwrap_or_default()));
@@ -67,7 +65,8 @@ fn listeners(node: &Node<'_>, dir: &Path) -> Option<Vec<Listener>> {
     let nodes = sections(node, MAX_LISTENERS, "[[listener]]")?;
     let mut seen = HashMap::new();
     let listeners = nodes.iter().filter_map(|node| {
-        let table = node.table(&["address", "http2", "proxy_protocol", "tls"], "a table with an address")?;
+        const KEYS: &[&str] = &["address", "http2", "proxy_protocol", "path_normalization", "tls"];
+        let table = node.table(KEYS, "a table with an address")?;
         let address = table.required("address", "give it an IP address and a port", |node| {
             let address = address(node)?;
             // Port 0 is a new port each time.
@@ -79,34 +78,25 @@ fn listeners(node: &Node<'_>, dir: &Path) -> Option<Vec<Listener>> {
         let tls = table.get("tls").map_or(Some(None), |node| tls::listener(&node, dir).map(Some));
         let http2 = table.or("http2", table.get("tls").is_some(), Node::boolean);
         let proxy_protocol = table.or("proxy_protocol", Vec::new(), networks);
-        Some(Listener { address: address?, http2, proxy_protocol, tls: tls? })
+        let path_rules = table.or("path_normalization", Some(Listener::PATH_RULES), path_rules);
+        Some(Listener { address: address?, http2, proxy_protocol, path_rules, tls: tls? })
     });
     Some(listeners.collect())
 }
 
-fn routes(node: &Node<'_>, clusters: &[&str]) -> Option<Vec<Route>> {
-    let nodes = sections(node, MAX_ROUTES, "[[route]]")?;
-    let mut seen = HashMap::new();
-    let routes = nodes.iter().filter_map(|node| {
-        let table = node.table(&["host", "path", "cluster"], "a table with a cluster")?;
-        let cluster = table.required("cluster", "name the cluster that gets these requests", |node| {
-            let name = node.text("the name of a cluster")?;
-            if !clusters.contains(&name) {
-                let known = known_names(name, "clusters", clusters.iter().copied());
-                return node.error(format_args!("no cluster is called {name:?}{known}"));
-            }
-            Some(Arc::from(name))
-        });
-        // The outer `None` is an error, the inner one an absent key.
-        let host = table.get("host").map_or(Some(None), |node| host(&node).map(Some));
-        let path = table.get("path").map_or(Some("/".to_owned()), |node| path(&node));
-        let (host, path) = (host?, path?);
-        if let Some(first) = seen.insert((host.clone(), path.clone()), node.key().to_owned()) {
-            return node.error(format_args!("has the same host and path as {first}: change one or remove it"));
-        }
-        Some(Route { host, path, cluster: cluster? })
-    });
-    Some(routes.collect())
+/// `false`, `true` for the default, or a table.
+fn path_rules(node: &Node<'_>) -> Option<Option<PathRules>> {
+    const SEPARATORS: &[(&str, Separator)] = &[("keep", Separator::Keep), ("refuse", Separator::Refuse)];
+    let default = Listener::PATH_RULES;
+    if let Some(is_on) = node.as_bool() {
+        return Some(is_on.then_some(default));
+    }
+    let table = node.table(&["merge_slashes", "escaped_slash", "backslash"], "true, false or a table")?;
+    Some(Some(PathRules {
+        merge_slashes: table.or("merge_slashes", default.merge_slashes, Node::boolean),
+        escaped_slash: table.or("escaped_slash", default.escaped_slash, |node| node.choice(SEPARATORS)),
+        backslash: table.or("backslash", default.backslash, |node| node.choice(SEPARATORS)),
+    }))
 }
 
 /// A list of networks.
@@ -121,38 +111,9 @@ fn networks(node: &Node<'_>) -> Option<Vec<Cidr>> {
 }
 
 /// The tables under a `[[name]]`; at least one.
-fn sections<'a>(node: &Node<'a>, max: usize, name: &str) -> Option<Vec<Node<'a>>> {
+pub(super) fn sections<'a>(node: &Node<'a>, max: usize, name: &str) -> Option<Vec<Node<'a>>> {
     let nodes = node.array(max, &format!("a list of tables: write {name}, with two brackets"))?;
     if nodes.is_empty() { node.error(format_args!("must not be empty: add a {name}")) } else { Some(nodes) }
-}
-
-fn host(node: &Node<'_>) -> Option<String> {
-    let host = node.text("a host name")?;
-    if !host.is_ascii() {
-        return node.error("must be in ASCII: write an international name in its xn-- form, as requests carry it");
-    }
-    if host.contains('*') {
-        return node.error("must not contain '*': a host is matched whole; a route without one matches every host");
-    }
-    if host.contains(['/', ' ', '@', '?', '#']) {
-        return node.mismatch("a host name alone, such as \"example.com\"");
-    }
-    if host.rsplit_once(':').is_some_and(|(name, port)| !port.ends_with(']') && !name.is_empty()) {
-        return node.mismatch("without a port (an IPv6 address in brackets): a route matches whatever the port");
-    }
-    Some(host.to_ascii_lowercase())
-}
-
-fn path(node: &Node<'_>) -> Option<String> {
-    let path = node.text("a path")?;
-    if !path.starts_with('/') {
-        return node.mismatch("a path that starts with '/'");
-    }
-    if path.contains(['?', '#', '*', ' ']) {
-        return node.mismatch("the start of a path, without '?', '#', '*' or spaces");
-    }
-    let trimmed = path.trim_end_matches('/');
-    Some(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
 }
 
 fn admin(node: &Node<'_>, listeners: &[Listener]) -> Option<Admin> {

@@ -100,6 +100,10 @@ impl<'a> Node<'a> {
         self.value.is_table()
     }
 
+    pub(super) fn is_array(&self) -> bool {
+        self.value.is_array()
+    }
+
     pub(super) fn as_bool(&self) -> Option<bool> {
         self.value.as_bool()
     }
@@ -116,6 +120,17 @@ impl<'a> Node<'a> {
             }
             DeValue::String(text) => Some(text),
             _ => self.mismatch(should),
+        }
+    }
+
+    /// Any text of at most `max` bytes.
+    pub(super) fn long_text(&self, max: usize) -> Option<&'a str> {
+        match self.value {
+            DeValue::String(text) if text.len() > max => {
+                self.error(format_args!("must not be longer than {max} bytes; it has {}", text.len()))
+            }
+            DeValue::String(text) => Some(text),
+            _ => self.mismatch("a text"),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod announced;
 mod checked;
+mod greeting;
 mod http1;
 mod http2;
 
@@ -20,33 +21,30 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use tokio::{
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use sluicegate_wire::path::PathRules;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     body::ResponseBody,
     cluster::Cluster,
     exchange::exchange,
     failure::Failure,
-    identity,
     io::{Io, Stream, Traffic},
     limits::Admission,
     listener::Listener,
     record::Record,
     request::{Inbound, admit},
-    respond::respond,
+    respond::{answer, respond},
+    route::Step,
     timer::LazyTimer,
     tunnel::Tunnel,
     worker::Worker,
 };
 
+use greeting::{Greeting, greet};
+
 pub(crate) use checked::Refused;
 pub(crate) use http2::LocalExecutor;
-
-/// What a client that speaks HTTP/2 without having asked begins with (RFC 9113, section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A client's connection, as its requests and the worker see it.
 pub(crate) struct ClientConnection {
@@ -59,6 +57,8 @@ pub(crate) struct ClientConnection {
     pub(crate) forwarded_for: HeaderValue,
     /// How the client came here: `http` or `https`.
     pub(crate) scheme: HeaderValue,
+    /// How its paths are brought into one form, if they are.
+    pub(crate) path_rules: Option<PathRules>,
     /// Who the client is, by its certificate.
     pub(crate) identity: Option<HeaderValue>,
     pub(crate) traffic: Rc<Traffic>,
@@ -90,6 +90,7 @@ enum Ending {
 impl ClientConnection {
     fn new(
         worker: &Rc<Worker>,
+        listener: &Listener,
         (address, local): (SocketAddr, SocketAddr),
         greeting: &Greeting,
         traffic: Rc<Traffic>,
@@ -101,6 +102,7 @@ impl ClientConnection {
             // An address has no characters that a header can't have.
             forwarded_for: HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("unknown")),
             scheme: HeaderValue::from_static(if greeting.is_tls { "https" } else { "http" }),
+            path_rules: listener.settings.path_rules,
             identity: greeting.identity.clone(),
             traffic,
             timer: Rc::new(LazyTimer::new(worker.clock)),
@@ -113,6 +115,26 @@ impl ClientConnection {
             ending: Cell::new(Ending::None),
             waker: RefCell::new(None),
             worker: Rc::clone(worker),
+        }
+    }
+
+    /// What stands in for this connection, with nothing behind it, for a copy of a request.
+    pub(crate) fn stand_in(&self) -> Self {
+        Self {
+            worker: Rc::clone(&self.worker),
+            forwarded_for: self.forwarded_for.clone(),
+            scheme: self.scheme.clone(),
+            identity: self.identity.clone(),
+            traffic: Rc::default(),
+            timer: Rc::new(LazyTimer::new(self.worker.clock)),
+            begun: Cell::new(0),
+            active: Cell::new(0),
+            quiet_since: Cell::new(0),
+            slow_since: Cell::new(None),
+            tunnel: RefCell::default(),
+            ending: Cell::new(Ending::None),
+            waker: RefCell::new(None),
+            ..*self
         }
     }
 
@@ -222,7 +244,7 @@ pub(crate) async fn run(
     let address = greeting.origin.unwrap_or(address);
     admission.of_client(address.ip());
     greeting.is_excess = admission.is_excess;
-    let client = Rc::new(ClientConnection::new(&worker, (address, local), &greeting, traffic));
+    let client = Rc::new(ClientConnection::new(&worker, &listener, (address, local), &greeting, traffic));
     let _registration = worker.register(&client);
     let result = if greeting.is_http2 { http2::serve(client, io).await } else { http1::serve(client, io).await };
     if let Err(error) = result {
@@ -230,96 +252,55 @@ pub(crate) async fn run(
     }
 }
 
-/// What is known of a client before its first request.
-#[derive(Default)]
-struct Greeting {
-    is_tls: bool,
-    is_http2: bool,
-    identity: Option<HeaderValue>,
-    /// Whether it is one too many.
-    is_excess: bool,
-    /// Where the connection comes from, if the one who made it says that it is not from there.
-    origin: Option<SocketAddr>,
+/// A request behind the part of its walk that waits for nobody.
+enum Begun {
+    /// An endpoint of this cluster answers it.
+    Forward(Rc<Cluster>, Box<Inbound>, Record),
+    /// It has its answer.
+    Answered(Box<Response<ResponseBody>>),
 }
-
-/// Finds out what the client speaks, and who it is.
-async fn greet(listener: &Listener, mut stream: TcpStream, address: SocketAddr) -> Option<(Stream, Greeting)> {
-    let mut origin = None;
-    if listener.is_announced(address) {
-        match announced::origin(&mut stream).await {
-            Ok(announced) => origin = announced,
-            Err(error) => {
-                tracing::warn!(peer = %address, %error, "a connection is not served");
-                return None;
-            }
-        }
-    }
-    let Some(tls) = listener.tls() else {
-        let is_http2 = listener.settings.http2 && starts_with_preface(&stream).await;
-        return Some((Stream::Plain(stream), Greeting { is_http2, origin, ..Greeting::default() }));
-    };
-    match tls.accept(stream).await {
-        Ok(stream) => {
-            let session = stream.get_ref().1;
-            let is_http2 = session.alpn_protocol() == Some(b"h2");
-            let identity = session.peer_certificates().and_then(|chain| identity::of(chain.first()?));
-            Some((
-                Stream::Tls(Box::new(stream.into())),
-                Greeting { is_tls: true, is_http2, identity, origin, ..Greeting::default() },
-            ))
-        }
-        Err(error) => {
-            tracing::debug!(client = %address, %error, "a TLS handshake failed");
-            None
-        }
-    }
-}
-
-/// Looks at the first bytes without taking them.
-async fn starts_with_preface(stream: &TcpStream) -> bool {
-    let mut start = [0; PREFACE.len()];
-    loop {
-        let Ok(count @ 1..) = stream.peek(&mut start).await else { return false };
-        if start[..count] != PREFACE[..count] {
-            return false;
-        }
-        if count == PREFACE.len() {
-            return true;
-        }
-        // Part of it: peeking would not wait for the rest.
-        sleep(Duration::from_millis(1)).await;
-    }
-}
-
-type Begun = Result<(Rc<Cluster>, Box<Inbound>, Record), (Failure, Record)>;
 
 /// The part of a request's walk that waits for nobody.
 fn begin(client: &Rc<ClientConnection>, request: Request<Incoming>, timer: Rc<LazyTimer>) -> Begun {
     let mut record = Record::begin(Rc::clone(client), client.worker.clock.now(), &request, timer);
     if client.is_excess {
-        return Err((Failure::TooManyConnections, record));
+        return Begun::Answered(Box::new(respond(&Failure::TooManyConnections, record)));
     }
     let turn = client.begun.replace(client.begun.get() + 1);
     if let Some(refused) = client.traffic.refused.get().filter(|refused| refused.after == turn) {
-        return Err((Failure::Malformed(refused.violation), record));
+        return Begun::Answered(Box::new(respond(&Failure::Malformed(refused.violation), record)));
     }
-    let inbound = match admit(request, client) {
+    let mut inbound = match admit(request, client) {
         Ok(inbound) => inbound,
-        Err(failure) => return Err((failure, record)),
+        Err(failure) => return Begun::Answered(Box::new(respond(&failure, record))),
     };
-    match client.worker.route(inbound.host(), inbound.head.parts.uri.path()) {
-        Some(cluster) => {
+    let Some(route) = client.worker.route(&inbound.head.parts) else {
+        return Begun::Answered(Box::new(respond(&Failure::NoRoute, record)));
+    };
+    record.route = Some(Rc::clone(&route));
+    let mut response = match route.take(&mut inbound, client, record.began) {
+        Ok(Step::Forward(cluster)) => {
             record.cluster = Some(Rc::clone(&cluster));
-            Ok((cluster, inbound, record))
+            return Begun::Forward(cluster, inbound, record);
         }
-        None => Err((Failure::NoRoute, record)),
-    }
+        Ok(Step::Answer(response)) => answer(response, record),
+        Err(failure) => respond(&failure, record),
+    };
+    route.route.response_headers.apply(response.headers_mut());
+    Begun::Answered(Box::new(response))
 }
 
 /// The rest of it.
 async fn finish(begun: Begun) -> Result<Response<ResponseBody>, Infallible> {
-    Ok(match begun {
-        Ok((cluster, inbound, record)) => exchange(cluster, inbound, record).await,
-        Err((failure, record)) => respond(&failure, record),
-    })
+    match begun {
+        Begun::Forward(cluster, inbound, record) => {
+            let changing = record.route.as_ref().filter(|route| !route.route.response_headers.is_empty()).cloned();
+            let mut response = exchange(cluster, inbound, record).await;
+            if let Some(route) = changing {
+                route.route.response_headers.apply(response.headers_mut());
+            }
+            Ok(response)
+        }
+        Begun::Answered(response) => Ok(*response),
+    }
 }

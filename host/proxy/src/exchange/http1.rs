@@ -70,8 +70,8 @@ pub(super) async fn send(
                 };
                 return accept(endpoint, attempt, response, source);
             }
-            Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {
-                return Err(client_body(record));
+            Some(Err(_)) if let Some(upload) = deadline.upload.filter(|upload| upload.broke.get()) => {
+                return Err(client_body(record, &upload));
             }
             Some(Err(broken)) => {
                 recover(broken, endpoint, upstream, inbound)?;

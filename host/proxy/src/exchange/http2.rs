@@ -70,8 +70,8 @@ pub(super) async fn send(
                 let source = Source::Http2 { incoming, _place: stream };
                 return accept(endpoint, attempt, Response::from_parts(head, ()), source);
             }
-            Some(Err(_)) if deadline.upload.is_some_and(|upload| upload.broke.get()) => {
-                return Err(client_body(record));
+            Some(Err(_)) if let Some(upload) = deadline.upload.filter(|upload| upload.broke.get()) => {
+                return Err(client_body(record, &upload));
             }
             Some(Err(error)) => error,
             None => {

@@ -62,7 +62,8 @@ pub(crate) async fn exchange(
 ) -> Response<ResponseBody> {
     let clock = record.client.worker.clock;
     let settings = cluster.settings();
-    record.deadline = settings.request_timeout.map_or(u64::MAX, |timeout| record.began.saturating_add(nanos(timeout)));
+    let timeout = record.route.as_ref().and_then(|route| route.route.timeout).or(settings.request_timeout);
+    record.deadline = timeout.map_or(u64::MAX, |timeout| record.began.saturating_add(nanos(timeout)));
     record.upload = inbound.body.upload();
     let mut retries = Retries::new(&cluster, &settings, &mut inbound, record.is_grpc);
     let mut now = record.began;
@@ -72,7 +73,7 @@ pub(crate) async fn exchange(
             Ok(place) => place,
             Err(failure) => return respond(&failure, record),
         };
-        let Some((endpoint, picked)) = cluster.pick(now, &mut inbound.head) else {
+        let Some((endpoint, picked)) = cluster.pick(now, inbound.hash, &mut inbound.head) else {
             let none = || Failure::NoEndpoint { cluster: Arc::clone(&cluster.name) };
             return respond(&last.unwrap_or_else(none), record);
         };
@@ -218,10 +219,12 @@ fn discard((_, source): Answer, attempt: Attempt) {
 }
 
 /// Why a client's body did not come to its end.
-fn client_body(record: &Record) -> Failure {
-    match record.client.traffic.refused.get() {
-        Some(refused) => Failure::Malformed(refused.violation),
-        None => Failure::ClientBody,
+fn client_body(record: &Record, upload: &Upload) -> Failure {
+    let max = record.route.as_ref().and_then(|route| route.route.max_body_bytes);
+    match (record.client.traffic.refused.get(), max) {
+        (_, Some(max)) if upload.is_too_long.get() => Failure::BodyTooLarge { max },
+        (Some(refused), _) => Failure::Malformed(refused.violation),
+        (None, _) => Failure::ClientBody,
     }
 }
 

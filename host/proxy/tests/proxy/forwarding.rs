@@ -159,7 +159,8 @@ async fn malformed_requests_are_refused() {
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "bad_request"),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 501, "not_supported"),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501, "not_supported"),
-        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404, "no_route"),
+        ("GET /a%2 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request"),
+        ("GET /a/..;/b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request"),
     ] {
         check_failure(&proxy, request, status, label).await;
     }

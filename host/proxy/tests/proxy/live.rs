@@ -10,7 +10,8 @@ use std::{
 
 use sluicegate_policy::{Clock, seat};
 use sluicegate_proxy::{
-    ClusterSettings, ControlError, ListenerSettings, Route, RouteTable, SpawnError, WorkerOptions, spawn_workers,
+    ClusterSettings, ControlError, ListenerSettings, Route, RouteMatch, RouteTable, SpawnError, WorkerOptions,
+    spawn_workers,
 };
 
 use crate::support::{GET, Origin, Proxy, QUICK, Wire, check_failure};
@@ -103,7 +104,7 @@ async fn routes_and_clusters_come_and_go_in_order() {
     let handle = proxy.workers.as_ref().unwrap().handles()[0].clone();
     let name = || Arc::<str>::from("test");
     assert_eq!(handle.remove_cluster(name()).await, Err(ControlError::ClusterInUse(name())));
-    let other = Route { host: None, path_prefix: None, cluster: "other".into() };
+    let other = Route::to_cluster(RouteMatch::default(), "other");
     let unknown = handle.set_routes(Arc::new(RouteTable::new(vec![other]))).await;
     assert_eq!(unknown, Err(ControlError::UnknownCluster("other".into())));
     assert_eq!(proxy.connect().await.get("/").await.status(), 200);

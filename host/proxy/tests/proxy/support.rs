@@ -14,8 +14,8 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use sluicegate_core::{ClusterSnapshot, Endpoint, EndpointSpec, LiveArena, Signal};
 use sluicegate_policy::{Clock, SeatHandle, seat};
 use sluicegate_proxy::{
-    ClusterSettings, ListenerSettings, RetrySettings, Route, RouteTable, UpstreamProtocol, WorkerOptions, Workers,
-    spawn_workers,
+    ClusterSettings, ListenerSettings, RetrySettings, Route, RouteMatch, RouteTable, UpstreamProtocol, WorkerOptions,
+    Workers, spawn_workers,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -300,7 +300,7 @@ impl Proxy {
         let workers = spawn_workers(count, &[plain, http2], &options).unwrap();
         let mut arena = LiveArena::default();
         let snapshot = Arc::new(ClusterSnapshot::empty("test").next(&specs(endpoints), &mut arena, clock.now()));
-        let routes = vec![Route { host: None, path_prefix: Some("/".into()), cluster: "test".into() }];
+        let routes = vec![Route::to_cluster(RouteMatch::default(), "test")];
         let routes = Arc::new(RouteTable::new(routes));
         let (reports, _) = tokio::sync::mpsc::channel(1);
         let mut seats = Vec::new();

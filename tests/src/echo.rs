@@ -1,0 +1,77 @@
+//! A real HTTP server that answers with what it was asked.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
+
+/// Answers every request with the request itself, until it is dropped: the method and the target, the headers, a line
+/// for each, an empty line, and the body. The answer's headers are `server: echo` and `x-origin`, with its address.
+pub struct Echo {
+    /// Where it listens.
+    pub address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Echo {
+    /// Starts one.
+    pub fn start() -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (tell, address) = std::sync::mpsc::channel();
+        let log = Arc::clone(&asked);
+        thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                tell.send(listener.local_addr().unwrap()).unwrap();
+                tokio::select! {
+                    () = serve(listener, log) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { address: address.recv().unwrap(), asked, _stop: stop }
+    }
+
+    /// Every request so far, as it was answered.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+async fn serve(listener: TcpListener, asked: Arc<Mutex<Vec<String>>>) {
+    let address = listener.local_addr().unwrap().to_string();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let (asked, address) = (Arc::clone(&asked), address.clone());
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let (asked, address) = (Arc::clone(&asked), address.clone());
+            async move {
+                let text = written(request).await;
+                asked.lock().unwrap().push(text.clone());
+                let response = Response::builder().header("server", "echo").header("x-origin", address);
+                Ok::<_, Infallible>(response.body(Full::<Bytes>::from(text)).unwrap())
+            }
+        });
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+    }
+}
+
+async fn written(request: Request<Incoming>) -> String {
+    let (head, body) = request.into_parts();
+    let mut text = format!("{} {}\n", head.method, head.uri);
+    for (name, value) in &head.headers {
+        text += &format!("{name}: {}\n", value.to_str().unwrap());
+    }
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    text + "\n" + &String::from_utf8_lossy(&body)
+}
