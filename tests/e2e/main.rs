@@ -5,6 +5,7 @@
 mod conformance;
 mod hostile;
 mod lifecycle;
+mod limits;
 mod protocols;
 mod reload;
 mod retries;

@@ -12,7 +12,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clock = Clock::start();
     let port = std::env::args().nth(1).map_or(Ok(7110), |port| port.parse())?;
     let listener = SocketAddr::from(([127, 0, 0, 1], port));
-    let options = WorkerOptions { clock, access_log: false, thread_start: Arc::new(|_| Box::new(())) };
+    let options =
+        WorkerOptions { clock, access_log: false, limits: Arc::default(), thread_start: Arc::new(|_| Box::new(())) };
     let workers = spawn_workers(1, &[sluicegate_proxy::ListenerSettings::plain(listener)], &options)?;
     let specs = [EndpointSpec::new(([127, 0, 0, 1], 7001).into())];
     let snapshot = Arc::new(ClusterSnapshot::empty("origin").next(&specs, &mut LiveArena::default(), clock.now()));

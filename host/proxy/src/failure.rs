@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     Malformed(Violation),
     #[error("{0} is not supported")]
     NotSupported(&'static str),
+    #[error("too many connections")]
+    TooManyConnections,
     #[error("no route for this host and path")]
     NoRoute,
     #[error("cluster {cluster} has no endpoint to send this request to")]
@@ -64,7 +66,7 @@ pub(crate) enum Failure {
 }
 
 /// All labels, so that a counter for each can be registered up front.
-pub(crate) const LABELS: [&str; 15] = [
+pub(crate) const LABELS: [&str; 16] = [
     "bad_request",
     "not_supported",
     "no_route",
@@ -80,6 +82,7 @@ pub(crate) const LABELS: [&str; 15] = [
     "request_timeout",
     "stream_idle",
     "refused_stream",
+    "too_many_connections",
 ];
 
 impl Failure {
@@ -102,6 +105,7 @@ impl Failure {
             Self::RequestTimeout { .. } => 12,
             Self::StreamIdle { .. } => 13,
             Self::RefusedStream { .. } => 14,
+            Self::TooManyConnections => 15,
         }
     }
 
@@ -116,7 +120,7 @@ impl Failure {
             Self::Malformed(violation) => StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST),
             Self::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint { .. } | Self::CircuitOpen(_) | Self::RefusedStream { .. } => {
+            Self::NoEndpoint { .. } | Self::TooManyConnections | Self::CircuitOpen(_) | Self::RefusedStream { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Connect { .. } | Self::UpstreamClosed { .. } | Self::BadResponse { .. } => StatusCode::BAD_GATEWAY,
@@ -131,7 +135,7 @@ impl Failure {
     pub(crate) fn origin(&self) -> Origin {
         match self {
             Self::BadRequest(_) | Self::Malformed(_) | Self::NotSupported(_) | Self::ClientBody => Origin::Client,
-            Self::NoRoute | Self::NoEndpoint { .. } | Self::CircuitOpen(_) => Origin::Proxy,
+            Self::NoRoute | Self::TooManyConnections | Self::NoEndpoint { .. } | Self::CircuitOpen(_) => Origin::Proxy,
             _ => Origin::Upstream,
         }
     }
@@ -168,6 +172,6 @@ impl Failure {
     /// After how many seconds the client may come back, if it can be said.
     pub(crate) fn retry_after(&self) -> Option<u32> {
         // As soon as any of the others is done; that nobody knows when is no reason to be back at once.
-        matches!(self, Self::CircuitOpen(_)).then_some(1)
+        matches!(self, Self::CircuitOpen(_) | Self::TooManyConnections).then_some(1)
     }
 }

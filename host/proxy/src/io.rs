@@ -37,6 +37,10 @@ pub(crate) struct Traffic {
     pub(crate) reset: Cell<bool>,
     /// What is wrong with what was received, where that is checked.
     pub(crate) refused: Cell<Option<Refused>>,
+    /// Whether the peer takes no more for now.
+    pub(crate) is_blocked: Cell<bool>,
+    /// Whether some of a request's head is here, but not all, where that is checked.
+    pub(crate) has_partial_head: Cell<bool>,
     /// What is said to a client before its answer.
     pub(crate) informational: RefCell<Vec<u8>>,
 }
@@ -45,6 +49,13 @@ impl Traffic {
     /// Whether anything was received or sent since this was last asked.
     pub(crate) fn has_moved(&self) -> bool {
         self.received.take() | self.sent_some.take()
+    }
+
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        self.is_blocked.set(written.is_pending());
+        if written.is_ready() {
+            self.sent_some.set(true);
+        }
     }
 
     /// Says something to an HTTP/1.1 client before its answer (RFC 9110, section 15.2).
@@ -159,9 +170,9 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let count = ready!(either!(&mut self.stream, poll_write(cx, bytes)))?;
-        self.traffic.sent_some.set(true);
-        Poll::Ready(Ok(count))
+        let written = either!(&mut self.stream, poll_write(cx, bytes));
+        self.traffic.wrote(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -173,9 +184,9 @@ impl Write for Io {
             return Write::poll_write(self, cx, only);
         }
         if slices.iter().map(|slice| slice.len()).sum::<usize>() > FLATTEN {
-            let count = ready!(either!(&mut self.stream, poll_write_vectored(cx, slices)))?;
-            self.traffic.sent_some.set(true);
-            return Poll::Ready(Ok(count));
+            let written = either!(&mut self.stream, poll_write_vectored(cx, slices));
+            self.traffic.wrote(&written);
+            return written;
         }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();

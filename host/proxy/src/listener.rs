@@ -135,5 +135,11 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpL
 }
 
 fn serve(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, address: SocketAddr) {
-    tokio::task::spawn_local(connection::run(Rc::clone(worker), Rc::clone(listener), stream, address));
+    match worker.admissions.enter() {
+        Some(admission) => {
+            let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+            tokio::task::spawn_local(connection::run(worker, listener, admission, stream, address));
+        }
+        None => worker.metrics.refused.increment(1),
+    }
 }

@@ -29,6 +29,10 @@ pub fn describe() {
         "sluicegate_downstream_handshakes_failed_total",
         "Connections that ended before a first request could come: no TLS handshake in time, or a broken one."
     );
+    describe_counter!(
+        "sluicegate_downstream_connections_refused_total",
+        "Connections that were closed at once, far above the limit."
+    );
     describe_counter!("sluicegate_upstream_connections_opened_total", "Connections made to endpoints.");
     describe_counter!("sluicegate_upstream_connections_reused_total", "Requests sent on a connection made before.");
 }
@@ -38,6 +42,7 @@ pub(crate) struct WorkerMetrics {
     pub(crate) opened: Counter,
     pub(crate) closed: Counter,
     pub(crate) handshakes_failed: Counter,
+    pub(crate) refused: Counter,
     /// Requests that found no cluster.
     pub(crate) unrouted: ClusterMetrics,
 }
@@ -48,6 +53,7 @@ impl WorkerMetrics {
             opened: counter!("sluicegate_downstream_connections_opened_total"),
             closed: counter!("sluicegate_downstream_connections_closed_total"),
             handshakes_failed: counter!("sluicegate_downstream_handshakes_failed_total"),
+            refused: counter!("sluicegate_downstream_connections_refused_total"),
             unrouted: ClusterMetrics::new(""),
         }
     }

@@ -148,7 +148,7 @@ impl Record {
             // A connection that drains says so in a frame of its own.
             return;
         }
-        let must_close = self.client.worker.is_draining.get();
+        let must_close = self.client.worker.is_draining.get() || self.client.is_excess;
         if self.is_http_10() && (must_close || length.is_none()) {
             // hyper ends the connection of a client that asked to keep it only after a response of version 1.0. Where
             // the length is unknown, that end is the body's.

@@ -22,15 +22,12 @@ use crate::{
     cluster::Cluster,
     connection::ClientConnection,
     handle::{Command, ControlError},
+    limits::{Admissions, ClientLimits},
     listener::{self, Listener, ListenerSettings},
     metrics::WorkerMetrics,
     route::RouteTable,
     workers::WorkerOptions,
 };
-
-/// How long a client may take, from the end of a response or the connection's start, to send a whole request head.
-/// It is what NGINX calls a keep-alive timeout, and what stops clients that send a byte now and then.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often idle and slow connections are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -43,6 +40,8 @@ const DRAIN_GRACE: Duration = Duration::from_millis(300);
 pub(crate) struct Worker {
     pub(crate) clock: Clock,
     pub(crate) access_log: bool,
+    pub(crate) limits: Arc<ClientLimits>,
+    pub(crate) admissions: Arc<Admissions>,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) is_draining: Cell<bool>,
     /// Notified when draining begins.
@@ -71,10 +70,12 @@ pub(crate) struct Registration {
 }
 
 impl Worker {
-    pub(crate) fn new(options: &WorkerOptions) -> Rc<Self> {
+    pub(crate) fn new(options: &WorkerOptions, admissions: Arc<Admissions>) -> Rc<Self> {
         Rc::new(Self {
             clock: options.clock,
             access_log: options.access_log,
+            limits: Arc::clone(&options.limits),
+            admissions,
             metrics: WorkerMetrics::new(),
             is_draining: Cell::new(false),
             drains: Notify::new(),
@@ -194,15 +195,7 @@ impl Worker {
     fn sweep(&self) {
         let now = self.clock.now();
         self.clusters.borrow().values().for_each(|cluster| cluster.sweep(now));
-        let oldest = now.saturating_sub(HEAD_TIMEOUT.as_nanos() as u64);
-        for client in self.connections.borrow().values() {
-            if client.traffic.sent_some.take() {
-                // The last response may still be on its way to a client that reads it slowly.
-                client.quiet_since.set(now);
-            } else if client.active.get() == 0 && client.quiet_since.get() < oldest {
-                client.cut();
-            }
-        }
+        self.connections.borrow().values().filter(|client| client.is_slow(now)).for_each(|client| client.cut());
     }
 
     /// Returns how many connections are still there after `timeout`.

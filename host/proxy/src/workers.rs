@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     handle::{Command, ControlError, WorkerHandle},
+    limits::{Admissions, ClientLimits},
     listener::{self, ListenerSettings},
     worker::Worker,
 };
@@ -26,6 +27,8 @@ pub struct WorkerOptions {
     pub clock: Clock,
     /// Whether every request is logged, as `sluicegate::access`.
     pub access_log: bool,
+    /// What clients may take up, all workers together.
+    pub limits: Arc<ClientLimits>,
     /// Sets up a worker's thread, for example its metrics recorder.
     pub thread_start: ThreadStart,
 }
@@ -90,9 +93,11 @@ pub fn spawn_workers(
 ) -> Result<Workers, SpawnError> {
     let (sockets, addresses) = bind_all(count, listeners)?;
     let mut workers = Workers { handles: Vec::new(), threads: Vec::new(), addresses };
+    let admissions = Arc::new(Admissions::new(Arc::clone(&options.limits)));
     for (worker, sockets) in (0..).zip(sockets) {
-        let (handle, thread) =
-            spawn(worker, sockets, options.clone()).map_err(|source| SpawnError::Thread { worker, source })?;
+        let admissions = Arc::clone(&admissions);
+        let (handle, thread) = spawn(worker, sockets, options.clone(), admissions)
+            .map_err(|source| SpawnError::Thread { worker, source })?;
         workers.handles.push(handle);
         workers.threads.push(thread);
     }
@@ -162,7 +167,12 @@ fn bind_all(count: u32, listeners: &[ListenerSettings]) -> Result<(Vec<Sockets>,
     Ok((all, addresses))
 }
 
-fn spawn(worker: u32, sockets: Sockets, options: WorkerOptions) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
+fn spawn(
+    worker: u32,
+    sockets: Sockets,
+    options: WorkerOptions,
+    admissions: Arc<Admissions>,
+) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
     let (commands, inbox) = mpsc::unbounded_channel();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
@@ -170,7 +180,7 @@ fn spawn(worker: u32, sockets: Sockets, options: WorkerOptions) -> io::Result<(W
             Ok(runtime) => {
                 // Nobody hears it only if the spawning thread is gone, and then the commands end, too.
                 let _ = ready.send(Ok(()));
-                run(runtime, worker, sockets, inbox, &options);
+                run(runtime, worker, sockets, inbox, (&options, admissions));
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -184,10 +194,10 @@ fn run(
     number: u32,
     sockets: Sockets,
     inbox: mpsc::UnboundedReceiver<Command>,
-    options: &WorkerOptions,
+    (options, admissions): (&WorkerOptions, Arc<Admissions>),
 ) {
     let _kept = (options.thread_start)(number);
-    let worker = Worker::new(options);
+    let worker = Worker::new(options, admissions);
     let ended = runtime.block_on(Rc::clone(&worker).run(sockets, inbox));
     // This is what cuts off the connections that are left; the clusters' own connections go after them.
     drop(runtime);

@@ -106,6 +106,7 @@ fn start_workers(config: &Config, clock: Clock, telemetry: &Telemetry) -> Result
     let options = WorkerOptions {
         clock,
         access_log: config.log.access,
+        limits: Arc::new(config.limits.clone()),
         thread_start: Arc::new(move |_| {
             // The recorder lives as long as the thread, which lives as long as the process: leaking it lets the
             // guard borrow it.

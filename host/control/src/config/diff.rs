@@ -39,6 +39,7 @@ impl Config {
             ("listener", !same_sockets(&self.listeners, &new.listeners)),
             ("admin", self.admin != new.admin),
             ("runtime.workers", self.runtime.workers != new.runtime.workers),
+            ("limits", self.limits != new.limits),
             ("log.format", log.format != new.log.format),
             ("log.level", log.level != new.log.level),
             ("log.access", log.access != new.log.access),

@@ -7,6 +7,7 @@
 mod cluster;
 mod diff;
 mod errors;
+mod limits;
 mod model;
 mod read;
 mod retry;

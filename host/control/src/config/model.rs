@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use sluicegate_core::EndpointSpec;
-use sluicegate_proxy::ClusterSettings;
+use sluicegate_proxy::{ClientLimits, ClusterSettings};
 use sluicegate_wire::forwarded::Cidr;
 
 /// A valid configuration.
@@ -19,6 +19,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// How the process runs.
     pub runtime: Runtime,
+    /// `[limits]`: what clients may take up, all workers together. Its defaults have their reasons where it is.
+    pub limits: ClientLimits,
     /// What is logged, and how.
     pub log: Log,
     /// What policies may use.

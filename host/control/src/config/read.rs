@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
+use sluicegate_proxy::ClientLimits;
 use sluicegate_wire::forwarded::Cidr;
 use toml::de::DeValue;
 
 use super::{
     Admin, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Route, Runtime, cluster,
     errors::known_names,
-    tls,
+    limits, tls,
     tree::{Node, Sink, Table},
 };
 
@@ -38,7 +39,7 @@ const MAX_MEMORY_MIB: u32 = 4096;
 
 /// All of it. `None`, or an error in the sink, when something is wrong.
 pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink: &Sink<'_>) -> Option<Config> {
-    const KEYS: &[&str] = &["listener", "route", "cluster", "admin", "runtime", "log", "policy"];
+    const KEYS: &[&str] = &["listener", "route", "cluster", "admin", "runtime", "limits", "log", "policy"];
     let root = Table::root(document, sink, KEYS)?;
     let listeners = root.required("listener", "add a [[listener]] with an address", |node| listeners(node, dir));
     let names = root.get("cluster").map_or_else(Vec::new, |node| cluster::names(&node));
@@ -47,6 +48,7 @@ pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink
         root.required("cluster", "add a [cluster.NAME] with endpoints", |node| cluster::clusters(node, dir, builtins));
     let admin = root.get("admin").map(|node| admin(&node, listeners.as_deref().unwrap_or_default()));
     let runtime = root.or("runtime", Runtime::default(), runtime);
+    let limits = root.or("limits", ClientLimits::default(), limits::limits);
     let log = root.or("log", Log::default(), log);
     let policy = root.or("policy", PolicyLimits::default(), |node| policy_limits(node, dir));
     Some(Config {
@@ -55,6 +57,7 @@ pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink
         clusters: clusters?,
         admin: admin.map_or(Some(None), |admin| admin.map(Some))?,
         runtime,
+        limits,
         log,
         policy,
     })

@@ -13,7 +13,7 @@ use std::{
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use sluicegate_wire::framing::{Framing, Rules, Step, Verdict, Violation};
+use sluicegate_wire::framing::{Framing, Phase, Rules, Step, Verdict, Violation};
 use tokio::io::ReadBuf;
 
 use crate::io::{Io, Traffic};
@@ -83,7 +83,10 @@ impl Checked {
     fn check(&mut self, bytes: &[u8]) -> usize {
         let Step { passed, verdict } = self.framing.advance(bytes);
         let violation = match verdict {
-            Verdict::More => return passed,
+            Verdict::More => {
+                self.traffic.has_partial_head.set(self.framing.phase() == Phase::Head);
+                return passed;
+            }
             Verdict::Http2 => Violation::UnsupportedVersion,
             Verdict::Refused(violation) => violation,
         };

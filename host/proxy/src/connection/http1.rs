@@ -8,10 +8,12 @@ use hyper::{
     server::conn::http1::{Builder, Connection, Parts},
     service::HttpService,
 };
-use sluicegate_wire::framing::Rules;
 
 use super::{ClientConnection, Served, begin, checked::Checked, finish};
 use crate::{body::ResponseBody, io::Io};
+
+/// How many headers hyper reads by itself. To be told a number costs it an allocation per request.
+const HEADERS: usize = 100;
 
 /// Serves a client's requests, one after the other.
 pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result<()> {
@@ -22,9 +24,14 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result
             finish(begin(&client, request, Rc::clone(&client.timer)))
         })
     };
-    let checked = Checked::new(io, Rc::clone(&client.traffic), Rules::default());
+    let checked = Checked::new(io, Rc::clone(&client.traffic), client.worker.limits.head);
     // The worker's sweep watches for clients that are slow to send a head: cheaper than a timer per request.
-    let mut connection = Builder::new().header_read_timeout(None).serve_connection(checked, service);
+    let mut builder = Builder::new();
+    builder.header_read_timeout(None);
+    if client.worker.limits.head.header_count > HEADERS {
+        builder.max_headers(client.worker.limits.head.header_count);
+    }
+    let mut connection = builder.serve_connection(checked, service);
     let served = client.watch(Pin::new(&mut connection)).await;
     // Taken out whatever happened: it holds the client, which holds it.
     let tunnel = client.tunnel.take();

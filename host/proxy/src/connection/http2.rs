@@ -14,9 +14,6 @@ use hyper_util::rt::TokioTimer;
 use super::{ClientConnection, Served, begin, finish};
 use crate::{body::ResponseBody, io::Io, timer::LazyTimer};
 
-/// Requests at a time on one connection. RFC 9113 (section 6.5.2) advises against less than 100.
-const MAX_STREAMS: u32 = 128;
-
 /// What a client may send of one body before any of it is taken. One round trip of 5 ms at 400 Mbit/s: more only
 /// piles up here when the endpoint is slower than the client.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -26,9 +23,6 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// What is held of one response until the client takes it.
 const SEND_BUFFER: usize = 64 << 10;
-
-/// A head, decompressed: as much as HTTP/1.1 gets.
-const MAX_HEAD: u32 = 64 << 10;
 
 /// Requests that a client has reset before anybody looked at them ("rapid reset", CVE-2023-44487).
 const MAX_RESET: usize = 20;
@@ -65,11 +59,12 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result
     };
     let mut builder = Builder::new(LocalExecutor);
     builder
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(client.worker.limits.streams)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(MAX_HEAD)
+        // A head, decompressed: as much as HTTP/1.1 gets.
+        .max_header_list_size(client.worker.limits.head.header_bytes as u32)
         .max_pending_accept_reset_streams(MAX_RESET)
         .max_local_error_reset_streams(MAX_MISTAKES)
         .timer(TokioTimer::new())

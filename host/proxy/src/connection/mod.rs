@@ -32,6 +32,7 @@ use crate::{
     failure::Failure,
     identity,
     io::{Io, Stream, Traffic},
+    limits::Admission,
     listener::Listener,
     record::Record,
     request::{Inbound, admit},
@@ -43,10 +44,6 @@ use crate::{
 
 pub(crate) use checked::Refused;
 pub(crate) use http2::LocalExecutor;
-
-/// How long a client may take until its first request can come: a TLS handshake is two round trips, and a second of
-/// arithmetic on a small device.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a client that speaks HTTP/2 without having asked begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -73,6 +70,10 @@ pub(crate) struct ClientConnection {
     pub(crate) active: Cell<u32>,
     /// If none is, since when the next one is waited for.
     pub(crate) quiet_since: Cell<u64>,
+    /// Since when its client has been seen to be slow, if it is.
+    slow_since: Cell<Option<u64>>,
+    /// Whether its requests are turned away, because it is one connection too many.
+    pub(crate) is_excess: bool,
     /// What the connection becomes after a switch of protocols.
     pub(crate) tunnel: RefCell<Option<Box<Tunnel>>>,
     ending: Cell<Ending>,
@@ -106,6 +107,8 @@ impl ClientConnection {
             begun: Cell::new(0),
             active: Cell::new(0),
             quiet_since: Cell::new(worker.clock.now()),
+            slow_since: Cell::new(None),
+            is_excess: greeting.is_excess,
             tunnel: RefCell::default(),
             ending: Cell::new(Ending::None),
             waker: RefCell::new(None),
@@ -121,6 +124,28 @@ impl ClientConnection {
     /// Ends the connection whatever it is doing.
     pub(crate) fn cut(&self) {
         self.end(Ending::Now);
+    }
+
+    /// Whether its client has kept this side waiting for too long. To be asked every now and then.
+    pub(crate) fn is_slow(&self, now: u64) -> bool {
+        let limits = &self.worker.limits;
+        let sent_some = self.traffic.sent_some.take();
+        let is_begun = self.active.get() == 0 && self.traffic.has_partial_head.get();
+        let timeout = if is_begun {
+            limits.head_timeout
+        } else if self.traffic.is_blocked.get() && !sent_some {
+            limits.write_timeout
+        } else {
+            self.slow_since.set(None);
+            // The last response may still be on its way to a client that reads it slowly.
+            if sent_some {
+                self.quiet_since.set(now);
+            }
+            return self.active.get() == 0 && is_past(self.quiet_since.get(), limits.idle_timeout, now);
+        };
+        let since = self.slow_since.get().unwrap_or(now);
+        self.slow_since.set(Some(since));
+        is_past(since, timeout, now)
     }
 
     /// Runs a connection until it ends, or somebody wants it to.
@@ -163,6 +188,10 @@ impl fmt::Debug for ClientConnection {
     }
 }
 
+fn is_past(since: u64, timeout: Duration, now: u64) -> bool {
+    u128::from(now.saturating_sub(since)) > timeout.as_nanos()
+}
+
 /// hyper's side of a connection, whatever the version.
 trait Served: Future<Output = hyper::Result<()>> {
     /// Lets requests that are under way finish, and takes no more.
@@ -170,21 +199,29 @@ trait Served: Future<Output = hyper::Result<()>> {
 }
 
 /// Serves a client until one of both ends the connection.
-pub(crate) async fn run(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, address: SocketAddr) {
+pub(crate) async fn run(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    mut admission: Admission,
+    stream: TcpStream,
+    address: SocketAddr,
+) {
     // Without it a response in two pieces could wait for the client's acknowledgement of the first.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
-    let (stream, greeting) = if listener.is_plain() {
+    let (stream, mut greeting) = if listener.is_plain() {
         (Stream::Plain(stream), Greeting::default())
     } else {
         // In a box, because it would make the future of every connection larger, for as long as that lives.
-        match timeout(HANDSHAKE_TIMEOUT, Box::pin(greet(&listener, stream, address))).await {
+        match timeout(worker.limits.handshake_timeout, Box::pin(greet(&listener, stream, address))).await {
             Ok(Some(greeted)) => greeted,
             Ok(None) | Err(_) => return worker.metrics.handshakes_failed.increment(1),
         }
     };
     let (io, traffic) = Io::new(stream);
     let address = greeting.origin.unwrap_or(address);
+    admission.of_client(address.ip());
+    greeting.is_excess = admission.is_excess;
     let client = Rc::new(ClientConnection::new(&worker, (address, local), &greeting, traffic));
     let _registration = worker.register(&client);
     let result = if greeting.is_http2 { http2::serve(client, io).await } else { http1::serve(client, io).await };
@@ -199,6 +236,8 @@ struct Greeting {
     is_tls: bool,
     is_http2: bool,
     identity: Option<HeaderValue>,
+    /// Whether it is one too many.
+    is_excess: bool,
     /// Where the connection comes from, if the one who made it says that it is not from there.
     origin: Option<SocketAddr>,
 }
@@ -224,7 +263,10 @@ async fn greet(listener: &Listener, mut stream: TcpStream, address: SocketAddr) 
             let session = stream.get_ref().1;
             let is_http2 = session.alpn_protocol() == Some(b"h2");
             let identity = session.peer_certificates().and_then(|chain| identity::of(chain.first()?));
-            Some((Stream::Tls(Box::new(stream.into())), Greeting { is_tls: true, is_http2, identity, origin }))
+            Some((
+                Stream::Tls(Box::new(stream.into())),
+                Greeting { is_tls: true, is_http2, identity, origin, ..Greeting::default() },
+            ))
         }
         Err(error) => {
             tracing::debug!(client = %address, %error, "a TLS handshake failed");
@@ -254,6 +296,9 @@ type Begun = Result<(Rc<Cluster>, Box<Inbound>, Record), (Failure, Record)>;
 /// The part of a request's walk that waits for nobody.
 fn begin(client: &Rc<ClientConnection>, request: Request<Incoming>, timer: Rc<LazyTimer>) -> Begun {
     let mut record = Record::begin(Rc::clone(client), client.worker.clock.now(), &request, timer);
+    if client.is_excess {
+        return Err((Failure::TooManyConnections, record));
+    }
     let turn = client.begun.replace(client.begun.get() + 1);
     if let Some(refused) = client.traffic.refused.get().filter(|refused| refused.after == turn) {
         return Err((Failure::Malformed(refused.violation), record));

@@ -137,7 +137,12 @@ async fn a_cluster_can_be_removed_under_a_request() {
 
 #[tokio::test]
 async fn nobody_can_connect_before_the_start() {
-    let options = WorkerOptions { clock: Clock::start(), access_log: false, thread_start: Arc::new(|_| Box::new(())) };
+    let options = WorkerOptions {
+        clock: Clock::start(),
+        access_log: false,
+        limits: Arc::default(),
+        thread_start: Arc::new(|_| Box::new(())),
+    };
     let workers = spawn_workers(2, &[ListenerSettings::plain("127.0.0.1:0".parse().unwrap())], &options).unwrap();
     let address = workers.addresses()[0];
     assert_ne!(address.port(), 0);
@@ -153,7 +158,12 @@ async fn nobody_can_connect_before_the_start() {
 async fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let options = WorkerOptions { clock: Clock::start(), access_log: false, thread_start: Arc::new(|_| Box::new(())) };
+    let options = WorkerOptions {
+        clock: Clock::start(),
+        access_log: false,
+        limits: Arc::default(),
+        thread_start: Arc::new(|_| Box::new(())),
+    };
     let error = spawn_workers(1, &[ListenerSettings::plain(address)], &options).unwrap_err();
     assert!(matches!(error, SpawnError::Bind { address: named, .. } if named == address));
     assert!(error.to_string().starts_with(&format!("can't bind {address}: ")), "{error}");

@@ -294,7 +294,7 @@ impl Proxy {
         let counts: &'static Counts = Box::leak(Box::default());
         let thread_start =
             Arc::new(|_| Box::new(metrics::set_default_local_recorder(counts)) as Box<dyn std::any::Any>);
-        let options = WorkerOptions { clock, access_log: true, thread_start };
+        let options = WorkerOptions { clock, access_log: true, limits: Arc::default(), thread_start };
         let plain = ListenerSettings::plain("127.0.0.1:0".parse().unwrap());
         let http2 = ListenerSettings { http2: true, ..plain.clone() };
         let workers = spawn_workers(count, &[plain, http2], &options).unwrap();
