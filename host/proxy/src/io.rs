@@ -46,16 +46,16 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
+    /// Whether anything was received or sent since this was last asked.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.received.take() | self.sent_some.take()
+    }
+
     fn wrote(&self, written: &Poll<io::Result<usize>>) {
         self.is_blocked.set(written.is_pending());
         if written.is_ready() {
             self.sent_some.set(true);
         }
-    }
-
-    /// Whether anything was received or sent since this was last asked.
-    pub(crate) fn has_moved(&self) -> bool {
-        self.received.take() | self.sent_some.take()
     }
 
     /// Says something to an HTTP/1.1 client before its answer (RFC 9110, section 15.2).
