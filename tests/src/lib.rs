@@ -4,6 +4,7 @@
 
 mod certificates;
 mod client;
+mod names;
 mod native;
 mod origin;
 pub mod peers;
@@ -12,6 +13,7 @@ pub mod wasm;
 
 pub use certificates::Authority;
 pub use client::{Load, Tally, get};
+pub use names::NameServer;
 pub use native::NativeCluster;
 pub use origin::Origin;
 pub use proxy::{Proxy, binary, eventually};

@@ -27,22 +27,28 @@ pub struct Origin {
 impl Origin {
     /// Starts one that answers after `delay`.
     pub fn start(delay: Duration) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), delay).unwrap()
+    }
+
+    /// The same at an address, if that is to be had.
+    pub fn start_at(address: SocketAddr, delay: Duration) -> Option<Self> {
+        let listener = std::net::TcpListener::bind(address).ok()?;
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
         let served = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, address) = std::sync::mpsc::channel();
         let counter = Arc::clone(&served);
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                tell.send(listener.local_addr().unwrap()).unwrap();
+                let listener = TcpListener::from_std(listener).unwrap();
                 tokio::select! {
                     () = serve(listener, delay, counter) => {}
                     _ = stopped => {}
                 }
             });
         });
-        Self { address: address.recv().unwrap(), served, stop: Some(stop) }
+        Some(Self { address, served, stop: Some(stop) })
     }
 
     /// Several of them.

@@ -191,6 +191,10 @@ impl Actor {
     }
 
     async fn set_endpoints(&mut self, specs: &[EndpointSpec]) -> Result<(), ControlError> {
+        // A file that was saved again, or a name whose addresses are the same as before.
+        if self.snapshot.endpoints().iter().map(|endpoint| &endpoint.spec).eq(specs) {
+            return Ok(());
+        }
         let next = Arc::new(self.snapshot.next(specs, &mut self.arena, self.clock.now()));
         self.supervisor.set_snapshot(Arc::clone(&next));
         self.snapshot = next;

@@ -6,6 +6,7 @@
 
 mod actor;
 pub mod config;
+mod discovery;
 mod plane;
 mod policies;
 mod run;

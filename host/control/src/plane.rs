@@ -8,14 +8,15 @@ use std::{
     time::Instant,
 };
 
-use sluicegate_core::{ClusterSnapshot, LiveArena};
+use sluicegate_core::{ClusterSnapshot, EndpointSpec, LiveArena};
 use sluicegate_policy::{Artifact, Clock, Engine, Plugin};
 use sluicegate_proxy::{ClusterSettings, ControlError, Route, RouteTable, UpstreamTls, WorkerHandle};
 use tokio::task::spawn_blocking;
 
 use crate::{
     actor::{ClusterHandle, Means},
-    config::{Cluster, ClusterChange, Config, PolicySource},
+    config::{self, Cluster, ClusterChange, Config, PolicySource},
+    discovery::{self, Found, Names},
     policies,
     status::Board,
     tls,
@@ -38,13 +39,14 @@ pub struct Plane {
     means: Means,
     config: Config,
     clusters: BTreeMap<Arc<str>, ClusterHandle>,
+    names: Names,
     board: Arc<Board>,
 }
 
 /// Why a configuration was not put to use. Nothing of it was.
 #[derive(Debug)]
 pub enum ApplyError {
-    /// These policies, or certificates, don't work.
+    /// These policies, certificates or lists of endpoints don't work.
     Refused(Vec<String>),
     /// The workers are gone.
     Workers(ControlError),
@@ -92,7 +94,7 @@ impl Plane {
         let nothing = Config { routes: Vec::new(), clusters: BTreeMap::new(), ..config.clone() };
         let means = Means { engine, clock, workers, seed };
         let board = Arc::new(Board::new(clock));
-        let mut plane = Self { means, config: nothing, clusters: BTreeMap::new(), board };
+        let mut plane = Self { means, config: nothing, clusters: BTreeMap::new(), names: Names::default(), board };
         plane.apply(config).await?;
         Ok(plane)
     }
@@ -112,18 +114,21 @@ impl Plane {
     pub async fn apply(&mut self, new: Config) -> Result<Applied, ApplyError> {
         let changes = self.config.changed_clusters(&new);
         let secured = Secured::load(&new)?;
+        let mut found = discovery::read_files(&new).map_err(ApplyError::Refused)?;
         let plugins = self.try_out_policies(&changes, &new).await?;
+        found.extend(self.names.first_answers(&new).await);
         let needs_restart = self.config.needs_restart(&new);
         for (name, tried) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
             let cluster = &new.clusters[name];
             let settings = secured.settings(name, cluster);
-            let handle = ClusterHandle::start(name, &cluster.endpoints, settings, self.means.clone()).await?;
+            let endpoints = endpoints(name, cluster, &found).unwrap_or_default();
+            let handle = ClusterHandle::start(name, &endpoints, settings, self.means.clone()).await?;
             self.clusters.insert(Arc::clone(name), handle.clone());
             // It worked a moment ago. If it does not now, that is logged, and the fallback serves.
             let _ = handle.set_policy(tried.plugin.clone(), None).await;
         }
         for (name, change) in &changes {
-            self.change_cluster(name, *change, (&new, &secured), plugins.get(name)).await?;
+            self.change_cluster(name, *change, (&new, &secured, &found), plugins.get(name)).await?;
         }
         let routes = self.config.routes != new.routes;
         if routes {
@@ -138,6 +143,7 @@ impl Plane {
         if self.config.listeners != new.listeners && !needs_restart.iter().any(|key| key == "listener") {
             self.set_listeners(&secured).await?;
         }
+        self.names.follow(&new, &self.clusters);
         self.board.show(&self.clusters);
         self.config = new;
         Ok(Applied { clusters: changes.len(), routes, needs_restart })
@@ -158,7 +164,7 @@ impl Plane {
         &self,
         name: &Arc<str>,
         change: ClusterChange,
-        (new, secured): (&Config, &Secured),
+        (new, secured, found): (&Config, &Secured, &Found),
         tried: Option<&Tried>,
     ) -> Result<(), ControlError> {
         let ClusterChange::Changed { endpoints, settings, .. } = change else { return Ok(()) };
@@ -166,8 +172,9 @@ impl Plane {
         if settings {
             handle.set_settings(secured.settings(name, cluster)).await?;
         }
-        if endpoints {
-            handle.set_endpoints(cluster.endpoints.clone()).await?;
+        // A name that is not resolved yet leaves those that are there.
+        if let Some(endpoints) = self::endpoints(name, cluster, found).filter(|_| endpoints) {
+            handle.set_endpoints(endpoints).await?;
         }
         if let Some(tried) = tried {
             // A refusal is logged where it happens, and what served before goes on.
@@ -227,6 +234,27 @@ impl Plane {
         }
     }
 
+    /// Takes in that a file with endpoints has other bytes now. What does not work is logged, and those that were there
+    /// before go on.
+    pub(crate) async fn endpoints_file_changed(&self, path: &Path, bytes: &[u8]) {
+        let is_ours = |cluster: &Cluster| {
+            cluster.discovery.as_ref().is_some_and(|from| from.file().is_some_and(|file| file == path))
+        };
+        let clusters: Vec<_> = self.config.clusters.iter().filter(|(_, cluster)| is_ours(cluster)).collect();
+        if clusters.is_empty() {
+            return;
+        }
+        match config::parse_endpoints(&String::from_utf8_lossy(bytes), path) {
+            Ok(endpoints) => {
+                for handle in clusters.iter().filter_map(|(name, _)| self.clusters.get(*name)) {
+                    // It fails only when the workers are gone.
+                    let _ = handle.set_endpoints(endpoints.clone()).await;
+                }
+            }
+            Err(errors) => tracing::error!("endpoints refused, the old ones go on:\n{errors}"),
+        }
+    }
+
     /// Takes in that a policy's file has other bytes now: every cluster that uses it swaps.
     pub(crate) async fn policy_file_changed(&self, path: &Path, bytes: &Arc<[u8]>, since: Instant) {
         for (name, cluster) in &self.config.clusters {
@@ -244,7 +272,16 @@ impl Plane {
 /// serves.
 pub async fn try_out_all(engine: &Arc<Engine>, clock: Clock, config: &Config) -> Result<(), ApplyError> {
     Secured::load(config)?;
+    discovery::read_files(config).map_err(ApplyError::Refused)?;
     try_out_clusters(engine, clock, config, config.clusters.keys()).await.map(drop)
+}
+
+/// A cluster's endpoints: listed, or found. None when there is no knowing yet.
+fn endpoints(name: &Arc<str>, cluster: &Cluster, found: &Found) -> Option<Vec<EndpointSpec>> {
+    match cluster.discovery {
+        Some(_) => found.get(name).cloned(),
+        None => Some(cluster.endpoints.clone()),
+    }
 }
 
 /// The policies of these clusters, loaded and rehearsed off the caller's thread. All that is wrong is said at once.

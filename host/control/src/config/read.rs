@@ -13,7 +13,7 @@ use sluicegate_wire::forwarded::Cidr;
 use toml::de::DeValue;
 
 use super::{
-    Admin, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Route, Runtime, cluster,
+    Admin, Config, Dns, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Route, Runtime, cluster, discovery,
     errors::known_names,
     tls,
     tree::{Node, Sink, Table},
@@ -38,7 +38,7 @@ const MAX_MEMORY_MIB: u32 = 4096;
 
 /// All of it. `None`, or an error in the sink, when something is wrong.
 pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink: &Sink<'_>) -> Option<Config> {
-    const KEYS: &[&str] = &["listener", "route", "cluster", "admin", "runtime", "log", "policy"];
+    const KEYS: &[&str] = &["listener", "route", "cluster", "admin", "runtime", "log", "policy", "dns"];
     let root = Table::root(document, sink, KEYS)?;
     let listeners = root.required("listener", "add a [[listener]] with an address", |node| listeners(node, dir));
     let names = root.get("cluster").map_or_else(Vec::new, |node| cluster::names(&node));
@@ -46,9 +46,10 @@ pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink
     let clusters =
         root.required("cluster", "add a [cluster.NAME] with endpoints", |node| cluster::clusters(node, dir, builtins));
     let admin = root.get("admin").map(|node| admin(&node, listeners.as_deref().unwrap_or_default()));
-    let runtime = root.or("runtime", Runtime::default(), runtime);
+    let runtime = root.or("runtime", Runtime::default(), |node| runtime(node, dir));
     let log = root.or("log", Log::default(), log);
     let policy = root.or("policy", PolicyLimits::default(), |node| policy_limits(node, dir));
+    let dns = root.or("dns", Dns::default(), discovery::dns);
     Some(Config {
         listeners: listeners?,
         routes: routes?,
@@ -57,6 +58,7 @@ pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink
         runtime,
         log,
         policy,
+        dns,
     })
 }
 
@@ -162,12 +164,14 @@ fn admin(node: &Node<'_>, listeners: &[Listener]) -> Option<Admin> {
     Some(Admin { address })
 }
 
-fn runtime(node: &Node<'_>) -> Option<Runtime> {
-    let table = node.table(&["workers", "drain_timeout_ms"], "a table: write [runtime]")?;
+fn runtime(node: &Node<'_>, dir: &Path) -> Option<Runtime> {
+    let table = node.table(&["workers", "drain_timeout_ms", "upgrade_socket"], "a table: write [runtime]")?;
     let default = Runtime::default();
     Some(Runtime {
         workers: table.or("workers", None, |node| Some(Some(node.integer(1..=MAX_WORKERS)? as usize))),
         drain_timeout: table.or("drain_timeout_ms", default.drain_timeout, |node| millis(node, 0..=MAX_LONG_MS)),
+        upgrade_socket: table
+            .or("upgrade_socket", None, |node| Some(Some(dir.join(node.text("the path of a Unix socket")?)))),
     })
 }
 
@@ -220,7 +224,9 @@ pub(super) fn address(node: &Node<'_>) -> Option<SocketAddr> {
     }
     match text.parse::<IpAddr>() {
         Ok(ip) => node.error(format_args!("has no port: write \"{}\", with the right port", SocketAddr::new(ip, 80))),
-        Err(_) if is_host_name(text) => node.error("host names are not resolved yet: give an IP address and port"),
+        Err(_) if is_host_name(text) => node.error(
+            "must be an IP address and a port; a cluster finds those of a name by endpoints = { dns = \"NAME:PORT\" }",
+        ),
         Err(_) => node.mismatch(SHOULD),
     }
 }
