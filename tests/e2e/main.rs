@@ -5,12 +5,14 @@
 mod conformance;
 mod discovery;
 mod hostile;
+mod ledger;
 mod lifecycle;
 mod protocols;
 mod reload;
 mod saving;
 mod state;
 mod swaps;
+mod upgrade;
 
 use sluicegate_tests::Origin;
 

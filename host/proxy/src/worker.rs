@@ -12,7 +12,6 @@ use std::{
 
 use rustls::ServerConfig;
 use sluicegate_policy::Clock;
-use socket2::Socket;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
@@ -22,9 +21,10 @@ use crate::{
     cluster::Cluster,
     connection::ClientConnection,
     handle::{Command, ControlError},
-    listener::{self, Listener, ListenerSettings},
+    listener::{self, Listener},
     metrics::WorkerMetrics,
     route::RouteTable,
+    sockets::WorkerSockets,
     workers::WorkerOptions,
 };
 
@@ -37,7 +37,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// While it drains, for how long a worker leaves idle connections open: a request that is on its way gets an answer
 /// that says `Connection: close` instead of a reset.
-const DRAIN_GRACE: Duration = Duration::from_millis(300);
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(300);
 
 /// What one worker knows.
 pub(crate) struct Worker {
@@ -105,7 +105,7 @@ impl Worker {
     /// connections are cut off, if anybody wants to know.
     pub(crate) async fn run(
         self: Rc<Self>,
-        mut sockets: Vec<(ListenerSettings, Socket)>,
+        mut sockets: WorkerSockets,
         mut commands: mpsc::UnboundedReceiver<Command>,
     ) -> Option<(oneshot::Sender<usize>, usize)> {
         let mut sweep = interval(SWEEP);
@@ -120,7 +120,7 @@ impl Worker {
             };
             // A requester who no longer waits is no reason to fail.
             match command {
-                Command::Start(ack) => drop(ack.send(self.start(sockets.drain(..)))),
+                Command::Start(ack) => drop(ack.send(self.start(std::mem::take(&mut sockets)))),
                 Command::AddCluster(name, settings, snapshot, inbox, ack) => {
                     drop(ack.send(self.add(&name, || Cluster::open(Arc::clone(&name), settings, snapshot, *inbox))));
                 }
@@ -133,7 +133,7 @@ impl Worker {
                 Command::RemoveCluster(name, ack) => drop(ack.send(self.remove(&name))),
                 Command::SetRoutes(table, ack) => drop(ack.send(self.set_routes(table))),
                 Command::SetTls(index, config, ack) => drop(ack.send(self.set_tls(index, config))),
-                Command::Drain(timeout, done) => return Some((done, self.drain(timeout).await)),
+                Command::Drain(timeout, grace, done) => return Some((done, self.drain(timeout, grace).await)),
             }
         }
     }
@@ -144,15 +144,14 @@ impl Worker {
         self.clusters.take();
     }
 
-    fn start(
-        self: &Rc<Self>,
-        sockets: impl Iterator<Item = (ListenerSettings, Socket)>,
-    ) -> Result<(), (SocketAddr, io::Error)> {
-        for (settings, socket) in sockets {
-            let socket = listener::listen(socket).map_err(|error| (settings.address, error))?;
+    fn start(self: &Rc<Self>, sockets: WorkerSockets) -> Result<(), (SocketAddr, io::Error)> {
+        for (settings, sockets) in sockets {
             let listener = Rc::new(Listener::new(settings));
             self.listeners.borrow_mut().push(Rc::clone(&listener));
-            tokio::task::spawn_local(listener::run(Rc::clone(self), listener, socket));
+            for socket in sockets {
+                let socket = listener::listen(socket).map_err(|error| (listener.settings.address, error))?;
+                tokio::task::spawn_local(listener::run(Rc::clone(self), Rc::clone(&listener), socket));
+            }
         }
         Ok(())
     }
@@ -205,13 +204,13 @@ impl Worker {
     }
 
     /// Returns how many connections are still there after `timeout`.
-    async fn drain(&self, timeout: Duration) -> usize {
+    async fn drain(&self, timeout: Duration, grace: Duration) -> usize {
         let deadline = Instant::now() + timeout;
         self.is_draining.set(true);
         self.drains.notify_waiters();
         // The listeners are told, but have not yet taken in what is waiting.
         tokio::task::yield_now().await;
-        sleep(DRAIN_GRACE.min(timeout / 2)).await;
+        sleep(grace.min(timeout / 2)).await;
         self.connections.borrow().values().for_each(|client| client.close());
         while !self.connections.borrow().is_empty() {
             tokio::select! {
