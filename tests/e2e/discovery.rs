@@ -157,7 +157,7 @@ fn a_name_that_comes_later() {
     proxy.reconfigure(&crate::config("\"p2c\"", &origins));
     wait_for_message(&proxy, "configuration applied");
     proxy.reconfigure(&config("{ dns = \"nowhere.test:1\" }", &[&server]));
-    wait_for_message(&proxy, "nowhere.test");
+    proxy.wait_for("a warning", |line| line["error"].as_str().is_some_and(|text| text.contains("nowhere.test")));
     wait_for(&proxy, &[&origins[0]]);
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use sluicegate_core::{ClusterSnapshot, EndpointSpec, LiveArena};
+use sluicegate_core::{ClusterSnapshot, LiveArena};
 use sluicegate_policy::{Artifact, Clock, Engine, Plugin};
 use sluicegate_proxy::{ClusterSettings, ControlError, Route, RouteTable, UpstreamTls, WorkerHandle};
 use tokio::task::spawn_blocking;
@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     actor::{ClusterHandle, Means},
     config::{self, Cluster, ClusterChange, Config, PolicySource},
-    discovery::{self, Found, Names},
+    discovery::{self, Names},
     policies,
     status::Board,
     tls,
@@ -121,14 +121,20 @@ impl Plane {
         for (name, tried) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
             let cluster = &new.clusters[name];
             let settings = secured.settings(name, cluster);
-            let endpoints = endpoints(name, cluster, &found).unwrap_or_default();
-            let handle = ClusterHandle::start(name, &endpoints, settings, self.means.clone()).await?;
+            let endpoints = found.get(name).unwrap_or(&cluster.endpoints);
+            let handle = ClusterHandle::start(name, endpoints, settings, self.means.clone()).await?;
             self.clusters.insert(Arc::clone(name), handle.clone());
             // It worked a moment ago. If it does not now, that is logged, and the fallback serves.
             let _ = handle.set_policy(tried.plugin.clone(), None).await;
         }
         for (name, change) in &changes {
-            self.change_cluster(name, *change, (&new, &secured, &found), plugins.get(name)).await?;
+            self.change_cluster(name, *change, (&new, &secured), plugins.get(name)).await?;
+        }
+        // A name that is not resolved yet leaves its cluster as it is.
+        for (name, endpoints) in found {
+            if let Some(handle) = self.clusters.get(&name) {
+                handle.set_endpoints(endpoints).await?;
+            }
         }
         let routes = self.config.routes != new.routes;
         if routes {
@@ -164,7 +170,7 @@ impl Plane {
         &self,
         name: &Arc<str>,
         change: ClusterChange,
-        (new, secured, found): (&Config, &Secured, &Found),
+        (new, secured): (&Config, &Secured),
         tried: Option<&Tried>,
     ) -> Result<(), ControlError> {
         let ClusterChange::Changed { endpoints, settings, .. } = change else { return Ok(()) };
@@ -172,9 +178,8 @@ impl Plane {
         if settings {
             handle.set_settings(secured.settings(name, cluster)).await?;
         }
-        // A name that is not resolved yet leaves those that are there.
-        if let Some(endpoints) = self::endpoints(name, cluster, found).filter(|_| endpoints) {
-            handle.set_endpoints(endpoints).await?;
+        if endpoints && cluster.discovery.is_none() {
+            handle.set_endpoints(cluster.endpoints.clone()).await?;
         }
         if let Some(tried) = tried {
             // A refusal is logged where it happens, and what served before goes on.
@@ -274,14 +279,6 @@ pub async fn try_out_all(engine: &Arc<Engine>, clock: Clock, config: &Config) ->
     Secured::load(config)?;
     discovery::read_files(config).map_err(ApplyError::Refused)?;
     try_out_clusters(engine, clock, config, config.clusters.keys()).await.map(drop)
-}
-
-/// A cluster's endpoints: listed, or found. None when there is no knowing yet.
-fn endpoints(name: &Arc<str>, cluster: &Cluster, found: &Found) -> Option<Vec<EndpointSpec>> {
-    match cluster.discovery {
-        Some(_) => found.get(name).cloned(),
-        None => Some(cluster.endpoints.clone()),
-    }
 }
 
 /// The policies of these clusters, loaded and rehearsed off the caller's thread. All that is wrong is said at once.

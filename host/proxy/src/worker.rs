@@ -203,22 +203,28 @@ impl Worker {
         }
     }
 
-    /// Returns how many connections are still there after `timeout`.
+    /// Returns how many connections are still there after `timeout`. Idle ones are left open for `grace`.
     async fn drain(&self, timeout: Duration, grace: Duration) -> usize {
-        let deadline = Instant::now() + timeout;
+        let begin = Instant::now();
         self.is_draining.set(true);
         self.drains.notify_waiters();
         // The listeners are told, but have not yet taken in what is waiting.
         tokio::task::yield_now().await;
-        sleep(grace.min(timeout / 2)).await;
+        sleep(DRAIN_GRACE.min(timeout / 2)).await;
+        self.until_empty(begin + grace.min(timeout / 2)).await;
         self.connections.borrow().values().for_each(|client| client.close());
+        self.until_empty(begin + timeout).await;
+        self.connections.borrow().len()
+    }
+
+    /// Waits until the last connection is over, or for as long as this.
+    async fn until_empty(&self, deadline: Instant) {
         while !self.connections.borrow().is_empty() {
             tokio::select! {
                 () = self.empty.notified() => {}
                 () = sleep_until(deadline) => break,
             }
         }
-        self.connections.borrow().len()
     }
 }
 

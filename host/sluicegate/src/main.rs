@@ -8,6 +8,7 @@ mod logging;
 mod run;
 mod scaffold;
 mod server;
+mod systemd;
 mod upgrade;
 
 use std::process::ExitCode;

@@ -13,6 +13,7 @@ use tokio::{
 use crate::{
     check, cli, logging,
     server::{self, Server},
+    systemd,
     upgrade::{Door, Predecessor, Sockets},
 };
 
@@ -66,6 +67,8 @@ async fn serve(arguments: &cli::Run, config: config::Config) -> Result<ExitCode>
         path => (None, Sockets::default(), path.map(Door::open).transpose()?),
     };
     let server = Server::start(config, Some(arguments.config.clone()), inherited).await?;
+    // Before the predecessor, which was the main process, begins to end.
+    systemd::ready();
     let took_over_from = predecessor.as_ref().and_then(|predecessor| predecessor.pid);
     if let Some(predecessor) = predecessor {
         release(predecessor, door.as_mut()).await;
@@ -86,6 +89,7 @@ async fn serve(arguments: &cli::Run, config: config::Config) -> Result<ExitCode>
     tracing::info!(signal, upgraded = signal.is_none(), timeout_s = drain_timeout.as_secs_f64(), "draining");
     let drained = async {
         if signal.is_some() {
+            systemd::stopping();
             drop(door);
             return server.drain(drain_timeout).await;
         }

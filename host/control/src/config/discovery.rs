@@ -4,11 +4,7 @@ use std::{net::SocketAddr, path::Path};
 
 use simple_dns::Name;
 
-use super::{
-    Discovery, Dns,
-    read::address,
-    tree::{Node, Table},
-};
+use super::{Discovery, Dns, Lookup, read::address, tree::Node};
 
 // A resolver is asked after another; who waits for more than a few has given up.
 const MAX_SERVERS: usize = 8;
@@ -21,15 +17,18 @@ pub(super) fn discovery(node: &Node<'_>, dir: &Path) -> Option<Discovery> {
     let table = node.table(&["file", "dns", "srv"], SHOULD)?;
     match (table.get("file"), table.get("dns"), table.get("srv")) {
         (Some(file), None, None) => Some(Discovery::File(dir.join(file.text("the path of a TOML file")?))),
-        (None, Some(dns), None) => host_and_port(&dns),
-        (None, None, Some(srv)) => Some(Discovery::Srv(host(&srv, srv.text("a name, such as \"_http._tcp.api\"")?)?)),
+        (None, Some(dns), None) => host_and_port(&dns).map(Discovery::Dns),
+        (None, None, Some(srv)) => {
+            let name = srv.text("a name, such as \"_http._tcp.api\"")?;
+            Some(Discovery::Dns(Lookup::Service(host(&srv, name)?)))
+        }
         _ => node.error(format_args!("must have one of file, dns and srv: write {SHOULD}")),
     }
 }
 
 /// The `[dns]` section.
 pub(super) fn dns(node: &Node<'_>) -> Option<Dns> {
-    let table: Table<'_> = node.table(&["servers"], "a table: write [dns]")?;
+    let table = node.table(&["servers"], "a table: write [dns]")?;
     let servers = table.or("servers", Vec::new(), |node| {
         let nodes = node.array(MAX_SERVERS, "a list of addresses, such as [\"127.0.0.1:53\"]")?;
         Some(nodes.iter().filter_map(address).collect::<Vec<SocketAddr>>())
@@ -37,7 +36,7 @@ pub(super) fn dns(node: &Node<'_>) -> Option<Dns> {
     Some(Dns { servers })
 }
 
-fn host_and_port(node: &Node<'_>) -> Option<Discovery> {
+fn host_and_port(node: &Node<'_>) -> Option<Lookup> {
     const SHOULD: &str = "a name and a port, such as \"api.internal:8080\"";
     let text = node.text(SHOULD)?;
     if text.parse::<SocketAddr>().is_ok() {
@@ -45,7 +44,7 @@ fn host_and_port(node: &Node<'_>) -> Option<Discovery> {
     }
     let Some((name, port)) = text.rsplit_once(':') else { return node.mismatch(SHOULD) };
     match port.parse() {
-        Ok(1_u16..) => Some(Discovery::Dns { host: host(node, name)?, port: port.parse().ok()? }),
+        Ok(port @ 1..) => Some(Lookup::Addresses { host: host(node, name)?, port }),
         _ => node.mismatch(SHOULD),
     }
 }

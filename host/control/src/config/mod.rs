@@ -17,7 +17,7 @@ pub use diff::ClusterChange;
 pub use errors::{ConfigError, ConfigErrors};
 pub use model::{
     Admin, CertificateFiles, ClientCertificates, Cluster, ClusterTls, Config, Discovery, Dns, Listener, ListenerTls,
-    Log, LogFormat, ModuleCache, PolicyLimits, PolicySource, PolicySpec, Route, Runtime,
+    Log, LogFormat, Lookup, ModuleCache, PolicyLimits, PolicySource, PolicySpec, Route, Runtime,
 };
 
 use std::{io::Read as _, path::Path};

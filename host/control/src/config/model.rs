@@ -117,15 +117,22 @@ pub enum Discovery {
     /// A TOML file with an `endpoints` list, which is watched; relative paths are already joined to the configuration's
     /// directory.
     File(PathBuf),
-    /// All addresses (A and AAAA) of a name, in lower case.
-    Dns {
-        /// The name.
+    /// DNS.
+    Dns(Lookup),
+}
+
+/// What DNS is asked for. Names are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// All addresses (A and AAAA) of a host.
+    Addresses {
+        /// Its name.
         host: String,
         /// Every endpoint's port.
         port: u16,
     },
-    /// The hosts, ports and weights of a name's SRV records (RFC 2782).
-    Srv(String),
+    /// The hosts, ports and weights of a service's SRV records (RFC 2782).
+    Service(String),
 }
 
 impl Discovery {
@@ -133,7 +140,7 @@ impl Discovery {
     pub fn file(&self) -> Option<&PathBuf> {
         match self {
             Self::File(path) => Some(path),
-            Self::Dns { .. } | Self::Srv(_) => None,
+            Self::Dns(_) => None,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     actor::ClusterHandle,
-    config::{Config, Discovery, Dns},
+    config::{Config, Discovery, Dns, Lookup},
 };
 
 /// How long an answer holds at least. Servers that balance by DNS say 0, and asking all the time helps nobody.
@@ -44,15 +44,15 @@ struct Followed {
 
 #[derive(Clone, PartialEq)]
 struct Source {
-    discovery: Discovery,
+    lookup: Lookup,
     dns: Dns,
 }
 
 impl Source {
     fn of(config: &Config, name: &Arc<str>) -> Option<Self> {
         match config.clusters.get(name)?.discovery.clone()? {
+            Discovery::Dns(lookup) => Some(Self { lookup, dns: config.dns.clone() }),
             Discovery::File(_) => None,
-            discovery => Some(Self { discovery, dns: config.dns.clone() }),
         }
     }
 }
@@ -73,7 +73,7 @@ impl Names {
             if self.followed.get(name).is_none_or(|followed| followed.source != source) {
                 let name = Arc::clone(name);
                 lookups.spawn(async move {
-                    let answer = timeout(FIRST_ANSWER_TIMEOUT, resolve(&source.discovery, &source.dns)).await;
+                    let answer = timeout(FIRST_ANSWER_TIMEOUT, resolve(&source.lookup, &source.dns)).await;
                     (name, answer.unwrap_or(Err(LookupError::Late)))
                 });
             }
@@ -96,9 +96,8 @@ impl Names {
     pub(crate) fn follow(&mut self, config: &Config, clusters: &BTreeMap<Arc<str>, ClusterHandle>) {
         self.followed.retain(|name, followed| Source::of(config, name).as_ref() == Some(&followed.source));
         let fresh = std::mem::take(&mut self.fresh);
-        for (name, handle) in clusters.iter().filter(|(name, _)| !self.followed.contains_key(*name)).collect::<Vec<_>>()
-        {
-            let Some(source) = Source::of(config, name) else { continue };
+        for (name, handle) in clusters {
+            let Some(source) = Source::of(config, name).filter(|_| !self.followed.contains_key(name)) else { continue };
             let task = follow(Arc::clone(name), source.clone(), handle.clone(), fresh.get(name).copied());
             let task = tokio::spawn(task).abort_handle();
             self.followed.insert(Arc::clone(name), Followed { source, task });
@@ -108,11 +107,11 @@ impl Names {
 
 /// Keeps one cluster's endpoints as its name says. `ttl`: how long the first answer holds, if there was one.
 async fn follow(name: Arc<str>, source: Source, cluster: ClusterHandle, ttl: Option<Duration>) {
-    let mut pause = if ttl.is_none() { Some(RETRY.0) } else { None };
+    let mut pause = ttl.is_none().then_some(RETRY.0);
     let mut wait = ttl.unwrap_or(RETRY.0);
     loop {
         sleep(wait.clamp(MIN_TTL, MAX_TTL)).await;
-        match resolve(&source.discovery, &source.dns).await {
+        match resolve(&source.lookup, &source.dns).await {
             Ok(answer) => {
                 if pause.take().is_some() {
                     tracing::info!(cluster = %name, "the endpoints' names are resolved");

@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::config::{Discovery, Dns};
+use crate::config::{Dns, Lookup};
 
 /// How long one server may take. Those nearby take milliseconds, and a name that they have to ask for themselves
 /// hardly ever takes longer.
@@ -80,18 +80,17 @@ struct Servers {
 }
 
 /// The endpoints behind a name.
-pub(super) async fn resolve(discovery: &Discovery, dns: &Dns) -> Result<Answer, LookupError> {
+pub(super) async fn resolve(lookup: &Lookup, dns: &Dns) -> Result<Answer, LookupError> {
     let servers = Servers::new(dns)?;
     // By address: one that is there twice counts once, with both weights.
     let mut weights = BTreeMap::<SocketAddr, u32>::new();
-    let ttl = match discovery {
-        Discovery::File(_) => return Err(LookupError::Nothing("a file".into())),
-        Discovery::Dns { host, port } => {
+    let ttl = match lookup {
+        Lookup::Addresses { host, port } => {
             let (addresses, ttl) = servers.addresses(host).await?;
             weights.extend(addresses.into_iter().map(|ip| (SocketAddr::new(ip, *port), 1)));
             ttl
         }
-        Discovery::Srv(name) => {
+        Lookup::Service(name) => {
             let Records { data, mut ttl } = servers.records(name, TYPE::SRV).await?;
             let services = || data.iter().filter_map(|data| if let RData::SRV(srv) = data { Some(srv) } else { None });
             // The others are for when none of these can be reached.
@@ -254,4 +253,41 @@ async fn ask_by_stream(server: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> 
     let mut answer = vec![0; stream.read_u16().await?.into()];
     stream.read_exact(&mut answer).await?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_searched_for_as_the_system_does() {
+        let check = |name: &str, ndots, expected: &[&str]| {
+            let search = vec!["ns.svc".to_owned(), "svc.".to_owned()];
+            assert_eq!(Servers { addresses: Vec::new(), search, ndots }.candidates(name), expected, "{name}");
+        };
+        check("api", 1, &["api.ns.svc", "api.svc", "api"]);
+        check("api.test", 1, &["api.test", "api.test.ns.svc", "api.test.svc"]);
+        check("api.test", 5, &["api.test.ns.svc", "api.test.svc", "api.test"]);
+        check("api.test.", 5, &["api.test"]);
+    }
+
+    #[test]
+    fn a_guessed_answer_is_none() {
+        let question = |name: &'static str, kind| {
+            Question::new(Name::new(name).unwrap(), QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false)
+        };
+        let mut query = Packet::new_query(7);
+        query.questions.push(question("api.test", TYPE::A));
+        let check = |id, name, kind, expected| {
+            let mut answer = Packet::new_reply(id);
+            answer.questions.push(question(name, kind));
+            assert_eq!(is_answer_to(&answer, &query), expected, "{id} {name} {kind:?}");
+        };
+        check(7, "API.test", TYPE::A, true);
+        check(8, "api.test", TYPE::A, false);
+        check(7, "other.test", TYPE::A, false);
+        check(7, "api.test", TYPE::AAAA, false);
+        assert!(!is_answer_to(&Packet::new_reply(7), &query));
+        assert!(!is_answer_to(&query, &query), "a question is no answer");
+    }
 }
