@@ -3,8 +3,10 @@
 #![allow(clippy::disallowed_methods)] // Tests may look at the clock.
 
 mod conformance;
+mod discovery;
 mod health;
 mod hostile;
+mod ledger;
 mod lifecycle;
 mod limits;
 mod protocols;
@@ -14,6 +16,7 @@ mod routes;
 mod saving;
 mod state;
 mod swaps;
+mod upgrade;
 
 use sluicegate_tests::Origin;
 

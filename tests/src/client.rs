@@ -79,13 +79,15 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Strin
     Ok(sender)
 }
 
-async fn send(sender: &mut SendRequest<Empty<Bytes>>, path: &str, host: &str) -> Result<(u16, String), String> {
+/// Sends a request: the status, the body, and whether the connection ends with it.
+async fn send(sender: &mut SendRequest<Empty<Bytes>>, path: &str, host: &str) -> Result<(u16, String, bool), String> {
     sender.ready().await.map_err(|error| format!("kept-alive connection: {error}"))?;
     let request = Request::get(path).header("host", host).body(Empty::new()).unwrap();
     let response = sender.send_request(request).await.map_err(|error| format!("response: {error}"))?;
     let status = response.status().as_u16();
+    let ends = response.headers().get("connection").is_some_and(|value| value == "close");
     let body = response.into_body().collect().await.map_err(|error| format!("body: {error}"))?.to_bytes();
-    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    Ok((status, String::from_utf8_lossy(&body).into_owned(), ends))
 }
 
 async fn drive(address: SocketAddr, stop: Arc<AtomicBool>, tally: Arc<Mutex<Tally>>) {
@@ -103,11 +105,12 @@ async fn drive(address: SocketAddr, stop: Arc<AtomicBool>, tally: Arc<Mutex<Tall
         };
         let mut tally = tally.lock().unwrap();
         match answer {
-            Ok((200, body)) => {
+            Ok((200, body, ends)) => {
+                sender.take_if(|_| ends);
                 tally.good += 1;
                 *tally.bodies.entry(body).or_default() += 1;
             }
-            Ok((status, body)) => tally.failed.push(format!("{status}: {body}")),
+            Ok((status, body, _)) => tally.failed.push(format!("{status}: {body}")),
             Err(error) => {
                 sender = None;
                 tally.failed.push(error);
@@ -119,7 +122,8 @@ async fn drive(address: SocketAddr, stop: Arc<AtomicBool>, tally: Arc<Mutex<Tall
 /// One request on a connection of its own: status and body.
 pub fn get(address: SocketAddr, path: &str, host: &str) -> Result<(u16, String), String> {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { send(&mut connect(address).await?, path, host).await })
+    let answer = runtime.block_on(async { send(&mut connect(address).await?, path, host).await });
+    answer.map(|(status, body, _)| (status, body))
 }
 
 /// One request of any kind on a connection of its own.

@@ -5,6 +5,7 @@
 mod certificates;
 mod client;
 mod echo;
+mod names;
 mod native;
 mod origin;
 pub mod patient;
@@ -15,6 +16,7 @@ pub mod wasm;
 pub use certificates::Authority;
 pub use client::{Load, Tally, ask, get};
 pub use echo::Echo;
+pub use names::NameServer;
 pub use native::NativeCluster;
 pub use origin::Origin;
 pub use patient::Patient;

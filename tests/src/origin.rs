@@ -16,6 +16,8 @@ use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
 
+use crate::eventually;
+
 /// Answers every request with its own address, until it is dropped.
 pub struct Origin {
     /// Where it listens.
@@ -27,32 +29,34 @@ pub struct Origin {
 impl Origin {
     /// Starts one that answers after `delay`.
     pub fn start(delay: Duration) -> Self {
-        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), delay)
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(address, delay)
     }
 
     /// The same at a certain address, as soon as that is free.
     pub fn start_at(address: SocketAddr, delay: Duration) -> Self {
+        eventually("the address is free", || Self::try_start_at(address, delay))
+    }
+
+    /// The same at an address, if that is to be had.
+    pub fn try_start_at(address: SocketAddr, delay: Duration) -> Option<Self> {
+        let listener = std::net::TcpListener::bind(address).ok()?;
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
         let served = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, bound) = std::sync::mpsc::channel();
         let counter = Arc::clone(&served);
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = loop {
-                    match TcpListener::bind(address).await {
-                        Ok(listener) => break listener,
-                        Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
-                    }
-                };
-                tell.send(listener.local_addr().unwrap()).unwrap();
+                let listener = TcpListener::from_std(listener).unwrap();
                 tokio::select! {
                     () = serve(listener, delay, counter) => {}
                     _ = stopped => {}
                 }
             });
         });
-        Self { address: bound.recv().unwrap(), served, stop: Some(stop) }
+        Some(Self { address, served, stop: Some(stop) })
     }
 
     /// Several of them.

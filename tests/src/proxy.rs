@@ -60,9 +60,22 @@ impl Proxy {
 
     /// Starts it in a folder that has its whole configuration already.
     pub fn start_as_it_is(dir: TempDir) -> Self {
+        Self::spawn(dir, &[])
+    }
+
+    /// Starts another process that takes over from this one, and waits until that has ended: its exit code, and the
+    /// new one.
+    pub fn upgrade(mut self) -> (Option<i32>, Self) {
+        let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
+        let new = Self::spawn(dir, &["--upgrade"]);
+        (self.child.wait().unwrap().code(), new)
+    }
+
+    fn spawn(dir: TempDir, arguments: &[&str]) -> Self {
         let mut child = Command::new(binary())
             .args(["run", "--config"])
             .arg(dir.path().join("sluicegate.toml"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -166,7 +179,7 @@ impl Drop for Proxy {
 fn write_config(dir: &Path, config: &str) {
     let text = format!(
         "[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[runtime]\nworkers = 2\n\
-         drain_timeout_ms = 5000\n[log]\nformat = \"json\"\naccess = false\nlevel = \"debug\"\n\
+         drain_timeout_ms = 5000\nupgrade_socket = \"upgrade.sock\"\n[log]\nformat = \"json\"\naccess = false\nlevel = \"debug\"\n\
          [policy]\ncache = \"cache\"\n{config}"
     );
     let (path, new) = (dir.join("sluicegate.toml"), dir.join("sluicegate.toml.new"));

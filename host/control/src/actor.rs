@@ -282,6 +282,10 @@ impl Actor {
     }
 
     async fn set_endpoints(&mut self, specs: &[EndpointSpec]) -> Result<(), ControlError> {
+        // A file that was saved again, or a name whose addresses are the same as before.
+        if self.endpoints.all().iter().map(|endpoint| &endpoint.spec).eq(specs) {
+            return Ok(());
+        }
         self.endpoints.set(specs, self.clock.now());
         self.prober.set_endpoints(self.endpoints.all());
         self.show().await?;

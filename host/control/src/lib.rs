@@ -6,6 +6,7 @@
 
 mod actor;
 pub mod config;
+mod discovery;
 mod endpoints;
 mod metrics;
 mod plane;

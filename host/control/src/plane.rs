@@ -15,7 +15,8 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     actor::{ClusterHandle, Means},
-    config::{Cluster, ClusterChange, Config, PolicySource},
+    config::{self, Cluster, ClusterChange, Config, PolicySource},
+    discovery::{self, Names},
     policies,
     status::Board,
     tls,
@@ -39,13 +40,14 @@ pub struct Plane {
     config: Config,
     routes: Arc<RouteTable>,
     clusters: BTreeMap<Arc<str>, ClusterHandle>,
+    names: Names,
     board: Arc<Board>,
 }
 
 /// Why a configuration was not put to use. Nothing of it was.
 #[derive(Debug)]
 pub enum ApplyError {
-    /// These policies, or certificates, don't work.
+    /// These policies, certificates or lists of endpoints don't work.
     Refused(Vec<String>),
     /// The workers are gone.
     Workers(ControlError),
@@ -93,7 +95,8 @@ impl Plane {
         let nothing = Config { routes: Vec::new(), clusters: BTreeMap::new(), ..config.clone() };
         let means = Means { engine, clock, workers, seed };
         let board = Arc::new(Board::new(clock));
-        let mut plane = Self { means, config: nothing, routes: Arc::default(), clusters: BTreeMap::new(), board };
+        let (routes, clusters, names) = (Arc::default(), BTreeMap::new(), Names::default());
+        let mut plane = Self { means, config: nothing, routes, clusters, names, board };
         plane.apply(config).await?;
         Ok(plane)
     }
@@ -113,14 +116,16 @@ impl Plane {
     pub async fn apply(&mut self, new: Config) -> Result<Applied, ApplyError> {
         let changes = self.config.changed_clusters(&new);
         let secured = Secured::load(&new)?;
+        let mut found = discovery::read_files(&new).map_err(ApplyError::Refused)?;
         let plugins = self.try_out_policies(&changes, &new).await?;
+        found.extend(self.names.first_answers(&new).await);
         let needs_restart = self.config.needs_restart(&new);
         for (name, tried) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
             let cluster = &new.clusters[name];
             let settings = secured.settings(name, cluster);
             let handle = ClusterHandle::start(
                 name,
-                &cluster.endpoints,
+                found.get(name).unwrap_or(&cluster.endpoints),
                 cluster.eligibility.clone(),
                 settings,
                 self.means.clone(),
@@ -132,6 +137,12 @@ impl Plane {
         }
         for (name, change) in &changes {
             self.change_cluster(name, *change, (&new, &secured), plugins.get(name)).await?;
+        }
+        // A name that is not resolved yet leaves its cluster as it is.
+        for (name, endpoints) in found {
+            if let Some(handle) = self.clusters.get(&name) {
+                handle.set_endpoints(endpoints).await?;
+            }
         }
         let routes = self.config.routes != new.routes;
         if routes {
@@ -146,6 +157,7 @@ impl Plane {
         if self.config.listeners != new.listeners && !needs_restart.iter().any(|key| key == "listener") {
             self.set_listeners(&secured).await?;
         }
+        self.names.follow(&new, &self.clusters);
         self.board.show(&self.clusters);
         self.config = new;
         Ok(Applied { clusters: changes.len(), routes, needs_restart })
@@ -177,7 +189,7 @@ impl Plane {
         if eligibility {
             handle.set_eligibility(cluster.eligibility.clone()).await?;
         }
-        if endpoints {
+        if endpoints && cluster.discovery.is_none() {
             handle.set_endpoints(cluster.endpoints.clone()).await?;
         }
         if let Some(tried) = tried {
@@ -234,6 +246,27 @@ impl Plane {
         }
     }
 
+    /// Takes in that a file with endpoints has other bytes now. What does not work is logged, and those that were there
+    /// before go on.
+    pub(crate) async fn endpoints_file_changed(&self, path: &Path, bytes: &[u8]) {
+        let is_ours = |cluster: &Cluster| {
+            cluster.discovery.as_ref().is_some_and(|from| from.file().is_some_and(|file| file == path))
+        };
+        let clusters: Vec<_> = self.config.clusters.iter().filter(|(_, cluster)| is_ours(cluster)).collect();
+        if clusters.is_empty() {
+            return;
+        }
+        match config::parse_endpoints(&String::from_utf8_lossy(bytes), path) {
+            Ok(endpoints) => {
+                for handle in clusters.iter().filter_map(|(name, _)| self.clusters.get(*name)) {
+                    // It fails only when the workers are gone.
+                    let _ = handle.set_endpoints(endpoints.clone()).await;
+                }
+            }
+            Err(errors) => tracing::error!("endpoints refused, the old ones go on:\n{errors}"),
+        }
+    }
+
     /// Takes in that a policy's file has other bytes now: every cluster that uses it swaps.
     pub(crate) async fn policy_file_changed(&self, path: &Path, bytes: &Arc<[u8]>, since: Instant) {
         for (name, cluster) in &self.config.clusters {
@@ -251,6 +284,7 @@ impl Plane {
 /// serves.
 pub async fn try_out_all(engine: &Arc<Engine>, clock: Clock, config: &Config) -> Result<(), ApplyError> {
     Secured::load(config)?;
+    discovery::read_files(config).map_err(ApplyError::Refused)?;
     try_out_clusters(engine, clock, config, config.clusters.keys()).await.map(drop)
 }
 

@@ -74,6 +74,7 @@ impl Follower {
                 } else {
                     self.plane.policy_file_changed(&path, &bytes, seen).await;
                     self.plane.tls_file_changed(&path).await;
+                    self.plane.endpoints_file_changed(&path, &bytes).await;
                     if let Some(config) = self.refused.take_if(|config| files(config).any(|file| *file == path)) {
                         self.apply(config).await;
                     }
@@ -134,5 +135,7 @@ fn files(config: &Config) -> impl Iterator<Item = &PathBuf> {
         PolicySource::Builtin(_) => None,
     });
     let certificates = config.clusters.values().filter_map(|cluster| cluster.tls.as_ref()).flat_map(|tls| tls.files());
-    policies.chain(config.listeners.iter().flat_map(|listener| listener.files())).chain(certificates)
+    let endpoints =
+        config.clusters.values().filter_map(|cluster| cluster.discovery.as_ref()).filter_map(|from| from.file());
+    policies.chain(endpoints).chain(config.listeners.iter().flat_map(|listener| listener.files())).chain(certificates)
 }

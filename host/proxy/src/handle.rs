@@ -7,7 +7,7 @@ use sluicegate_core::ClusterSnapshot;
 use sluicegate_policy::SeatInbox;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{cluster::ClusterSettings, load::ClusterLoad, route::RouteTable};
+use crate::{cluster::ClusterSettings, load::ClusterLoad, route::RouteTable, worker::DRAIN_GRACE};
 
 /// Why a worker did not do what it was told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +39,8 @@ pub(crate) enum Command {
     RemoveCluster(Arc<str>, Ack),
     SetRoutes(Arc<RouteTable>, Ack),
     SetTls(usize, Arc<ServerConfig>, Ack),
-    Drain(Duration, oneshot::Sender<usize>),
+    /// The whole time, and how much of it idle connections get.
+    Drain(Duration, Duration, oneshot::Sender<usize>),
 }
 
 /// Tells a worker what to do; it does so between two requests.
@@ -95,7 +96,7 @@ impl WorkerHandle {
     /// Stops accepting connections, lets requests finish until `timeout` is over, and ends the worker. Returns how
     /// many connections were cut off.
     pub async fn drain(&self, timeout: Duration) -> Result<usize, ControlError> {
-        self.ask(|done| Command::Drain(timeout, done)).await
+        self.ask(|done| Command::Drain(timeout, DRAIN_GRACE, done)).await
     }
 
     pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ControlError> {

@@ -32,6 +32,7 @@ mod request;
 mod respond;
 mod retry;
 mod route;
+mod sockets;
 mod timer;
 mod tunnel;
 mod upstream;
@@ -52,4 +53,5 @@ pub use route::{
     BadPattern, BadTemplate, FixedResponse, HashKey, HeaderChanges, HeaderMatch, HostMatch, Mirror, PathChange,
     PathMatch, Pattern, Redirect, Route, RouteMatch, RouteTable, Target, Template,
 };
-pub use workers::{SpawnError, StartError, ThreadStart, WorkerOptions, Workers, spawn_workers};
+pub use sockets::OpenSocket;
+pub use workers::{SpawnError, StartError, ThreadStart, WorkerOptions, Workers, spawn_workers, spawn_workers_on};

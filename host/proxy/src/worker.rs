@@ -15,7 +15,6 @@ use http::request::Parts;
 use rustls::ServerConfig;
 use sluicegate_core::Rng;
 use sluicegate_policy::Clock;
-use socket2::Socket;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
@@ -26,9 +25,10 @@ use crate::{
     connection::ClientConnection,
     handle::{Command, ControlError},
     limits::{Admissions, ClientLimits},
-    listener::{self, Listener, ListenerSettings},
+    listener::{self, Listener},
     metrics::WorkerMetrics,
     route::{RouteTable, WorkerRoute},
+    sockets::WorkerSockets,
     workers::WorkerOptions,
 };
 
@@ -37,7 +37,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// While it drains, for how long a worker leaves idle connections open: a request that is on its way gets an answer
 /// that says `Connection: close` instead of a reset.
-const DRAIN_GRACE: Duration = Duration::from_millis(300);
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(300);
 
 /// What one worker knows.
 pub(crate) struct Worker {
@@ -116,7 +116,7 @@ impl Worker {
     /// connections are cut off, if anybody wants to know.
     pub(crate) async fn run(
         self: Rc<Self>,
-        mut sockets: Vec<(ListenerSettings, Socket)>,
+        mut sockets: WorkerSockets,
         mut commands: mpsc::UnboundedReceiver<Command>,
     ) -> Option<(oneshot::Sender<usize>, usize)> {
         let mut sweep = interval(SWEEP);
@@ -131,7 +131,7 @@ impl Worker {
             };
             // A requester who no longer waits is no reason to fail.
             match command {
-                Command::Start(ack) => drop(ack.send(self.start(sockets.drain(..)))),
+                Command::Start(ack) => drop(ack.send(self.start(std::mem::take(&mut sockets)))),
                 Command::AddCluster(name, settings, snapshot, inbox, load, ack) => {
                     let open = || Cluster::open(Arc::clone(&name), settings, snapshot, *inbox, load);
                     drop(ack.send(self.add(&name, open)));
@@ -145,7 +145,7 @@ impl Worker {
                 Command::RemoveCluster(name, ack) => drop(ack.send(self.remove(&name))),
                 Command::SetRoutes(table, ack) => drop(ack.send(self.set_routes(&table))),
                 Command::SetTls(index, config, ack) => drop(ack.send(self.set_tls(index, config))),
-                Command::Drain(timeout, done) => return Some((done, self.drain(timeout).await)),
+                Command::Drain(timeout, grace, done) => return Some((done, self.drain(timeout, grace).await)),
             }
         }
     }
@@ -156,15 +156,14 @@ impl Worker {
         self.clusters.take();
     }
 
-    fn start(
-        self: &Rc<Self>,
-        sockets: impl Iterator<Item = (ListenerSettings, Socket)>,
-    ) -> Result<(), (SocketAddr, io::Error)> {
-        for (settings, socket) in sockets {
-            let socket = listener::listen(socket).map_err(|error| (settings.address, error))?;
+    fn start(self: &Rc<Self>, sockets: WorkerSockets) -> Result<(), (SocketAddr, io::Error)> {
+        for (settings, sockets) in sockets {
             let listener = Rc::new(Listener::new(settings));
             self.listeners.borrow_mut().push(Rc::clone(&listener));
-            tokio::task::spawn_local(listener::run(Rc::clone(self), listener, socket));
+            for socket in sockets {
+                let socket = listener::listen(socket).map_err(|error| (listener.settings.address, error))?;
+                tokio::task::spawn_local(listener::run(Rc::clone(self), Rc::clone(&listener), socket));
+            }
         }
         Ok(())
     }
@@ -209,22 +208,28 @@ impl Worker {
         self.connections.borrow().values().filter(|client| client.is_slow(now)).for_each(|client| client.cut());
     }
 
-    /// Returns how many connections are still there after `timeout`.
-    async fn drain(&self, timeout: Duration) -> usize {
-        let deadline = Instant::now() + timeout;
+    /// Returns how many connections are still there after `timeout`. Idle ones are left open for `grace`.
+    async fn drain(&self, timeout: Duration, grace: Duration) -> usize {
+        let begin = Instant::now();
         self.is_draining.set(true);
         self.drains.notify_waiters();
         // The listeners are told, but have not yet taken in what is waiting.
         tokio::task::yield_now().await;
         sleep(DRAIN_GRACE.min(timeout / 2)).await;
+        self.until_empty(begin + grace.min(timeout / 2)).await;
         self.connections.borrow().values().for_each(|client| client.close());
+        self.until_empty(begin + timeout).await;
+        self.connections.borrow().len()
+    }
+
+    /// Waits until the last connection is over, or for as long as this.
+    async fn until_empty(&self, deadline: Instant) {
         while !self.connections.borrow().is_empty() {
             tokio::select! {
                 () = self.empty.notified() => {}
                 () = sleep_until(deadline) => break,
             }
         }
-        self.connections.borrow().len()
     }
 }
 

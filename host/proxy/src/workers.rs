@@ -3,7 +3,6 @@
 use std::{any::Any, fmt, io, net::SocketAddr, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
 use sluicegate_policy::Clock;
-use socket2::Socket;
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
     sync::mpsc,
@@ -12,8 +11,9 @@ use tokio::{
 use crate::{
     handle::{Command, ControlError, WorkerHandle},
     limits::{Admissions, ClientLimits},
-    listener::{self, ListenerSettings},
-    worker::Worker,
+    listener::ListenerSettings,
+    sockets::{OpenSocket, WorkerSockets, open_all},
+    worker::{DRAIN_GRACE, Worker},
 };
 
 /// Called on each worker's thread before anything else, with the worker's number. What it returns is kept until the
@@ -82,6 +82,7 @@ pub struct Workers {
     handles: Vec<WorkerHandle>,
     threads: Vec<JoinHandle<()>>,
     addresses: Vec<SocketAddr>,
+    shared: Vec<OpenSocket>,
 }
 
 /// Binds all `listeners` for each of `count` workers, then starts their threads. Nothing is accepted, nor queued by
@@ -91,10 +92,22 @@ pub fn spawn_workers(
     listeners: &[ListenerSettings],
     options: &WorkerOptions,
 ) -> Result<Workers, SpawnError> {
-    let (sockets, addresses) = bind_all(count, listeners)?;
-    let mut workers = Workers { handles: Vec::new(), threads: Vec::new(), addresses };
+    spawn_workers_on(count, listeners, Vec::new(), options)
+}
+
+/// The same with sockets that another process had opened, where they fit the `listeners`: those may have connections
+/// in their queues already.
+pub fn spawn_workers_on(
+    count: u32,
+    listeners: &[ListenerSettings],
+    inherited: Vec<OpenSocket>,
+    options: &WorkerOptions,
+) -> Result<Workers, SpawnError> {
+    let opened = open_all(count, listeners, inherited)?;
+    let mut workers =
+        Workers { handles: Vec::new(), threads: Vec::new(), addresses: opened.addresses, shared: opened.shared };
     let admissions = Arc::new(Admissions::new(Arc::clone(&options.limits)));
-    for (worker, sockets) in (0..).zip(sockets) {
+    for (worker, sockets) in (0..).zip(opened.workers) {
         let admissions = Arc::clone(&admissions);
         let (handle, thread) = spawn(worker, sockets, options.clone(), admissions)
             .map_err(|source| SpawnError::Thread { worker, source })?;
@@ -115,6 +128,11 @@ impl Workers {
         &self.addresses
     }
 
+    /// Their sockets, for another process that takes over from this one.
+    pub fn sockets(&self) -> &[OpenSocket] {
+        &self.shared
+    }
+
     /// Begins to accept connections: once there are clusters and routes for them.
     pub async fn start(&self) -> Result<(), StartError> {
         for handle in &self.handles {
@@ -126,13 +144,26 @@ impl Workers {
 
     /// Drains all workers at once and waits for their threads to end. Returns how many connections were cut off.
     pub async fn drain(self, timeout: Duration) -> usize {
+        self.drain_with(timeout, DRAIN_GRACE).await
+    }
+
+    /// Drains workers whose sockets another process has taken over. Nobody waits for this one to end, so idle
+    /// connections are left open for half of the time: most clients send another request until then, and hear with the
+    /// answer that the connection ends.
+    pub async fn retire(self, timeout: Duration) -> usize {
+        self.drain_with(timeout, timeout).await
+    }
+
+    async fn drain_with(self, timeout: Duration, grace: Duration) -> usize {
+        // The workers' own are the last ones then: with them, nobody listens any more.
+        drop(self.shared);
         // All are told before the first is waited for.
         let drains: Vec<_> = self
             .handles
             .iter()
             .filter_map(|handle| {
                 let (done, cut) = tokio::sync::oneshot::channel();
-                handle.commands.send(Command::Drain(timeout, done)).ok().map(|()| cut)
+                handle.commands.send(Command::Drain(timeout, grace, done)).ok().map(|()| cut)
             })
             .collect();
         let mut cut = 0;
@@ -148,28 +179,9 @@ impl Workers {
     }
 }
 
-type Sockets = Vec<(ListenerSettings, Socket)>;
-
-/// For each worker a socket at each address. A port that is left to the system is chosen by the first worker's.
-fn bind_all(count: u32, listeners: &[ListenerSettings]) -> Result<(Vec<Sockets>, Vec<SocketAddr>), SpawnError> {
-    let mut addresses: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
-    let mut all = Vec::new();
-    for _ in 0..count {
-        let mut sockets = Sockets::new();
-        for (address, settings) in addresses.iter_mut().zip(listeners) {
-            let bound = listener::bind(*address).and_then(|socket| Ok((socket.local_addr()?, socket)));
-            let (local, socket) = bound.map_err(|source| SpawnError::Bind { address: *address, source })?;
-            *address = local.as_socket().unwrap_or(*address);
-            sockets.push((ListenerSettings { address: *address, ..settings.clone() }, socket));
-        }
-        all.push(sockets);
-    }
-    Ok((all, addresses))
-}
-
 fn spawn(
     worker: u32,
-    sockets: Sockets,
+    sockets: WorkerSockets,
     options: WorkerOptions,
     admissions: Arc<Admissions>,
 ) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
@@ -192,7 +204,7 @@ fn spawn(
 fn run(
     runtime: LocalRuntime,
     number: u32,
-    sockets: Sockets,
+    sockets: WorkerSockets,
     inbox: mpsc::UnboundedReceiver<Command>,
     (options, admissions): (&WorkerOptions, Arc<Admissions>),
 ) {

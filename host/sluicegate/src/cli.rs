@@ -50,6 +50,10 @@ pub(crate) struct Run {
     /// Reads the configuration, tries its policies out, says what is wrong with them, and ends.
     #[arg(long)]
     pub(crate) check: bool,
+    /// Takes over from the proxy that runs, without a gap: its listening sockets first, then its requests, while it
+    /// drains. Both need the same `[runtime] upgrade_socket`.
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) upgrade: bool,
 }
 
 #[derive(Debug, Args)]

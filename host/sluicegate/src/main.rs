@@ -8,6 +8,8 @@ mod logging;
 mod run;
 mod scaffold;
 mod server;
+mod systemd;
+mod upgrade;
 
 use std::process::ExitCode;
 

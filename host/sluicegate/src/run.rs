@@ -13,6 +13,8 @@ use tokio::{
 use crate::{
     check, cli, logging,
     server::{self, Server},
+    systemd,
+    upgrade::{Door, Predecessor, Sockets},
 };
 
 /// Serves until a signal says otherwise.
@@ -51,20 +53,51 @@ async fn serve(arguments: &cli::Run, config: config::Config) -> Result<ExitCode>
     // Registered first: a signal during the start is a stop, too.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let drain_timeout = config.runtime.drain_timeout;
-    let server = Server::start(config, Some(arguments.config.clone())).await?;
+    let upgrade_socket = config.runtime.upgrade_socket.as_deref();
+    let (predecessor, inherited, mut door) = match upgrade_socket {
+        Some(path) if arguments.upgrade => {
+            server::raise_file_limit();
+            let door = Door::prepare(path)?;
+            let (predecessor, sockets) = Predecessor::meet(path).await?;
+            (Some(predecessor), sockets, Some(door))
+        }
+        None if arguments.upgrade => {
+            bail!("--upgrade needs `[runtime] upgrade_socket = \"PATH\"`, with which the proxy that runs was started")
+        }
+        path => (None, Sockets::default(), path.map(Door::open).transpose()?),
+    };
+    let server = Server::start(config, Some(arguments.config.clone()), inherited).await?;
+    // Before the predecessor, which was the main process, begins to end.
+    systemd::ready();
+    let took_over_from = predecessor.as_ref().and_then(|predecessor| predecessor.pid);
+    if let Some(predecessor) = predecessor {
+        release(predecessor, door.as_mut()).await;
+    }
     let listeners = server.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let admin = server.admin_address().map(|address| address.to_string());
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listeners, admin, "serving");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listeners, admin, took_over_from, "serving");
     let mut stopping = async || {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         }
     };
-    let signal = stopping().await;
-    tracing::info!(signal, timeout_s = drain_timeout.as_secs_f64(), "draining");
+    let signal = tokio::select! {
+        signal = stopping() => Some(signal),
+        () = server.hand_over(door.as_ref()) => None,
+    };
+    tracing::info!(signal, upgraded = signal.is_none(), timeout_s = drain_timeout.as_secs_f64(), "draining");
+    let drained = async {
+        if signal.is_some() {
+            systemd::stopping();
+            drop(door);
+            return server.drain(drain_timeout).await;
+        }
+        door.into_iter().for_each(Door::give_up_place);
+        server.retire(drain_timeout).await
+    };
     tokio::select! {
-        cut = server.drain(drain_timeout) => {
+        cut = drained => {
             tracing::info!(connections_cut = cut, "stopped");
             Ok(ExitCode::SUCCESS)
         }
@@ -72,5 +105,15 @@ async fn serve(arguments: &cli::Run, config: config::Config) -> Result<ExitCode>
             tracing::warn!(signal, "stopped at once, on a second signal");
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+/// This process serves: its predecessor may go. If that has gone already, so much the better.
+async fn release(predecessor: Predecessor, door: Option<&mut Door>) {
+    if let Err(error) = predecessor.release().await {
+        tracing::warn!(%error, "the process that served before has ended by itself");
+    }
+    if let Some(Err(error)) = door.map(Door::take_place) {
+        tracing::error!(error = format!("{error:#}"), "the next upgrade needs a restart");
     }
 }

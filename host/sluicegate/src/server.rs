@@ -3,7 +3,8 @@
 use std::{
     env,
     hash::{BuildHasher, RandomState},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener as StdTcpListener},
+    os::fd::AsFd as _,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -17,8 +18,10 @@ use sluicegate_control::{
     tls,
 };
 use sluicegate_policy::{Clock, Engine, Limits};
-use sluicegate_proxy::{ListenerSettings, WorkerOptions, Workers, spawn_workers};
+use sluicegate_proxy::{ListenerSettings, OpenSocket, WorkerOptions, Workers, spawn_workers_on};
 use tokio::{net::TcpListener, sync::oneshot};
+
+use crate::upgrade::{self, Door, Sockets};
 
 /// A proxy that serves.
 pub(crate) struct Server {
@@ -29,12 +32,21 @@ pub(crate) struct Server {
     pub(crate) telemetry: Telemetry,
     /// Takes another configuration.
     pub(crate) plane: PlaneHandle,
-    admin: Option<(SocketAddr, oneshot::Sender<()>)>,
+    admin: Option<AdminListener>,
+}
+
+struct AdminListener {
+    address: SocketAddr,
+    /// When it is dropped, the listener ends.
+    _stop: oneshot::Sender<()>,
+    /// For the next process.
+    shared: OpenSocket,
 }
 
 impl Server {
-    /// Starts a proxy on the current runtime. With `file`, it follows the changes of that configuration file.
-    pub(crate) async fn start(config: Config, file: Option<PathBuf>) -> Result<Self> {
+    /// Starts a proxy on the current runtime. With `file`, it follows the changes of that configuration file. With
+    /// `inherited` sockets, it listens where another process did.
+    pub(crate) async fn start(config: Config, file: Option<PathBuf>, inherited: Sockets) -> Result<Self> {
         let telemetry = Telemetry::new();
         telemetry.install_global()?;
         sluicegate_policy::describe_metrics();
@@ -46,13 +58,10 @@ impl Server {
             .map_err(|error| anyhow::anyhow!("the WebAssembly engine can't start: {error:#}"))?;
         // The admin address is bound before anything serves: a mistake in it should not cost a request.
         let admin = match &config.admin {
-            Some(admin) => {
-                let bound = TcpListener::bind(admin.address).await;
-                Some(bound.with_context(|| format!("can't bind the admin address {}", admin.address))?)
-            }
+            Some(admin) => Some(listen_for_admin(admin.address, inherited.admin).await?),
             None => None,
         };
-        let workers = start_workers(&config, clock, &telemetry)?;
+        let workers = start_workers(&config, inherited.listeners, clock, &telemetry)?;
         let options = PlaneOptions {
             engine,
             clock,
@@ -63,9 +72,10 @@ impl Server {
         let board = Arc::clone(plane.board());
         let (plane, follow) = sluicegate_control::run(plane, file)?;
         tokio::spawn(follow);
-        let admin = admin.map(|listener| serve_admin(listener, &telemetry, &board)).transpose()?;
         workers.start().await?;
         board.serving();
+        // Not earlier: it may be the address of a process that is ready, and this one would say that it is starting.
+        let admin = admin.map(|admin| serve_admin(admin, &telemetry, &board)).transpose()?;
         Ok(Self { workers, board, telemetry, plane, admin })
     }
 
@@ -76,7 +86,20 @@ impl Server {
 
     /// Where the operator's requests are answered, if anywhere.
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|(address, _)| *address)
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// Serves until another process does so, from the same sockets.
+    pub(crate) async fn hand_over(&self, door: Option<&Door>) {
+        upgrade::hand_over(door, self.workers.sockets(), self.admin.as_ref().map(|admin| &admin.shared)).await;
+    }
+
+    /// Lets requests finish, as in a drain, when another process serves from the same sockets.
+    pub(crate) async fn retire(self, timeout: Duration) -> usize {
+        self.board.draining();
+        // The other one answers for both.
+        drop(self.admin);
+        self.workers.retire(timeout).await
     }
 
     /// Stops accepting, lets requests finish until `timeout` is over, and returns how many connections were cut off.
@@ -84,15 +107,12 @@ impl Server {
         self.board.draining();
         // The admin listener answers "draining" meanwhile; it goes last.
         let cut = self.workers.drain(timeout).await;
-        if let Some((_, stop)) = self.admin {
-            // It may have stopped by itself.
-            let _ = stop.send(());
-        }
+        drop(self.admin);
         cut
     }
 }
 
-fn start_workers(config: &Config, clock: Clock, telemetry: &Telemetry) -> Result<Workers> {
+fn start_workers(config: &Config, inherited: Vec<OpenSocket>, clock: Clock, telemetry: &Telemetry) -> Result<Workers> {
     let count = match config.runtime.workers {
         Some(count) => count,
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -116,23 +136,40 @@ fn start_workers(config: &Config, clock: Clock, telemetry: &Telemetry) -> Result
             Box::new(metrics::set_default_local_recorder(shard))
         }),
     };
-    Ok(spawn_workers(count as u32, &listeners, &options)?)
+    Ok(spawn_workers_on(count as u32, &listeners, inherited, &options)?)
+}
+
+/// The admin listener, and the same once more for the next process.
+async fn listen_for_admin(address: SocketAddr, inherited: Option<OpenSocket>) -> Result<(TcpListener, OpenSocket)> {
+    let inherited = inherited.map(|open| (open.address, StdTcpListener::from(open.socket)));
+    let fits = |asked, listener: &StdTcpListener| {
+        asked == address || listener.local_addr().is_ok_and(|local| local == address)
+    };
+    let listener = match inherited {
+        Some((asked, listener)) if fits(asked, &listener) => TcpListener::from_std(listener)?,
+        _ => {
+            let bound = TcpListener::bind(address).await;
+            bound.with_context(|| format!("can't bind the admin address {address}"))?
+        }
+    };
+    let socket = listener.as_fd().try_clone_to_owned()?;
+    Ok((listener, OpenSocket { address, socket }))
 }
 
 fn serve_admin(
-    listener: TcpListener,
+    (listener, shared): (TcpListener, OpenSocket),
     telemetry: &Telemetry,
     board: &Arc<Board>,
-) -> Result<(SocketAddr, oneshot::Sender<()>)> {
+) -> Result<AdminListener> {
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
     let status = Arc::<Board>::clone(board);
     let stopped = async {
-        // Dropping the sender is a stop too.
+        // Nothing is ever sent: the other end is dropped.
         let _ = stopped.await;
     };
     tokio::spawn(sluicegate_admin::serve(listener, telemetry.clone(), status, stopped));
-    Ok((address, stop))
+    Ok(AdminListener { address, _stop: stop, shared })
 }
 
 /// The engine's limits, as configured.
@@ -160,7 +197,7 @@ fn cache_dir(cache: &ModuleCache) -> Option<PathBuf> {
 }
 
 /// A proxy needs two descriptors per request under way: takes as many as the system lets this user have.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

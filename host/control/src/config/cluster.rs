@@ -10,13 +10,14 @@ use std::{
 use sluicegate_core::EndpointSpec;
 
 use sluicegate_proxy::{ClusterSettings, UpstreamProtocol};
+use toml::de::DeValue;
 
 use super::{
-    Cluster, PolicySource, PolicySpec, eligibility,
+    Cluster, PolicySource, PolicySpec, discovery, eligibility,
     errors::known_names,
     read::{MAX_LONG_MS, address, millis},
     retry, tls,
-    tree::Node,
+    tree::{Node, Sink, Table},
 };
 
 // Every cluster has an instance of its policy in each worker, with memory of its own.
@@ -110,8 +111,11 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
     let policy = table.or("policy", PolicySpec::default(), |node| policy(node, dir, builtins));
     let eligibility = eligibility::eligibility(&table);
     let help = "list addresses, such as [\"127.0.0.1:9001\"]; the list may be empty";
-    let endpoints = table.required("endpoints", help, endpoints)?;
-    Some(Cluster { policy, endpoints, eligibility, settings, tls })
+    let (endpoints, discovery) = table.required("endpoints", help, |node| match node.is_table() {
+        true => Some((Vec::new(), Some(discovery::discovery(node, dir)?))),
+        false => Some((endpoints(node)?, None)),
+    })?;
+    Some(Cluster { policy, endpoints, discovery, eligibility, settings, tls })
 }
 
 fn policy(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<PolicySpec> {
@@ -144,6 +148,12 @@ fn builtin(node: &Node<'_>, builtins: &[&str]) -> Option<PolicySource> {
     }
     let known = known_names(name, "built-in policies", builtins.iter().copied());
     node.error(format_args!("no built-in policy is called {name:?}{known}"))
+}
+
+/// A file with nothing but endpoints in it.
+pub(super) fn endpoints_file(document: &DeValue<'_>, sink: &Sink<'_>) -> Option<Vec<EndpointSpec>> {
+    let root = Table::root(document, sink, &["endpoints"])?;
+    root.required("endpoints", "list addresses: endpoints = [\"127.0.0.1:9001\"]", endpoints)
 }
 
 fn endpoints(node: &Node<'_>) -> Option<Vec<EndpointSpec>> {

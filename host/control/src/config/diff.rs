@@ -41,6 +41,7 @@ impl Config {
         let checks = [
             ("listener", !same_sockets(&self.listeners, &new.listeners)),
             ("admin", self.admin != new.admin),
+            ("runtime.upgrade_socket", self.runtime.upgrade_socket != new.runtime.upgrade_socket),
             ("runtime.workers", self.runtime.workers != new.runtime.workers),
             ("limits", self.limits != new.limits),
             ("log.format", log.format != new.log.format),
@@ -62,7 +63,7 @@ impl Config {
                 None => ClusterChange::Removed,
                 Some(new) if new == old => continue,
                 Some(new) => ClusterChange::Changed {
-                    endpoints: new.endpoints != old.endpoints,
+                    endpoints: new.endpoints != old.endpoints || new.discovery != old.discovery,
                     eligibility: new.eligibility != old.eligibility,
                     policy: new.policy != old.policy,
                     settings: new.settings != old.settings || new.tls != old.tls,

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod diff;
+mod discovery;
 mod eligibility;
 mod errors;
 mod limits;
@@ -21,11 +22,14 @@ mod tree;
 pub use diff::ClusterChange;
 pub use errors::{ConfigError, ConfigErrors};
 pub use model::{
-    Admin, CertificateFiles, ClientCertificates, Cluster, ClusterTls, Config, Eligibility, HealthCheck, Listener,
-    ListenerTls, Log, LogFormat, ModuleCache, PolicyLimits, PolicySource, PolicySpec, Question, Runtime,
+    Admin, CertificateFiles, ClientCertificates, Cluster, ClusterTls, Config, Discovery, Dns, Eligibility, HealthCheck,
+    Listener, ListenerTls, Log, LogFormat, Lookup, ModuleCache, PolicyLimits, PolicySource, PolicySpec, Question,
+    Runtime,
 };
 
 use std::{io::Read as _, path::Path};
+
+use sluicegate_core::EndpointSpec;
 
 use toml::de::{DeTable, DeValue};
 
@@ -46,14 +50,36 @@ pub fn load(path: &Path, builtins: &[&str]) -> Result<Config, ConfigErrors> {
 /// Validates the text of the file at `path`, which is not read: it names the file in errors, and relative paths in
 /// the text are relative to its directory.
 pub fn parse(text: &str, path: &Path, builtins: &[&str]) -> Result<Config, ConfigErrors> {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    read(text, path, |document, sink| read::config(document, dir, builtins, sink))
+}
+
+/// Validates the text of a file with nothing but `endpoints = [...]` in it.
+pub fn parse_endpoints(text: &str, path: &Path) -> Result<Vec<EndpointSpec>, ConfigErrors> {
+    read(text, path, cluster::endpoints_file)
+}
+
+/// Reads and validates such a file.
+pub fn load_endpoints(path: &Path) -> Result<Vec<EndpointSpec>, ConfigErrors> {
+    match text_of(path) {
+        Ok(text) => parse_endpoints(&text, path),
+        Err(message) => Err(ConfigErrors::unread(path, message)),
+    }
+}
+
+fn read<T>(
+    text: &str,
+    path: &Path,
+    read: impl FnOnce(&DeValue<'_>, &Sink<'_>) -> Option<T>,
+) -> Result<T, ConfigErrors> {
     let sink = Sink::new(path, text);
     match DeTable::parse(text) {
         Ok(document) => {
             let document = DeValue::Table(document.into_inner());
-            let config = read::config(&document, path.parent().unwrap_or(Path::new("")), builtins, &sink);
+            let value = read(&document, &sink);
             let errors = sink.finish();
-            match config {
-                Some(config) if errors.is_empty() => Ok(config),
+            match value {
+                Some(value) if errors.is_empty() => Ok(value),
                 _ => Err(errors),
             }
         }

@@ -29,6 +29,8 @@ pub struct Config {
     pub log: Log,
     /// What policies may use.
     pub policy: PolicyLimits,
+    /// Who is asked for the addresses of names.
+    pub dns: Dns,
 }
 
 /// A `[[listener]]`.
@@ -106,6 +108,8 @@ pub struct Cluster {
     pub policy: PolicySpec,
     /// Who can be picked; no two with the same address. May be empty: requests are then answered with 503.
     pub endpoints: Vec<EndpointSpec>,
+    /// Where they come from, if they are not listed here.
+    pub discovery: Option<Discovery>,
     /// Which of them policies see.
     pub eligibility: Eligibility,
     /// How requests are sent. Its `tls` is not made yet: that takes reading files.
@@ -163,6 +167,47 @@ pub enum Question {
     },
 }
 
+/// Where a cluster's endpoints come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// A TOML file with an `endpoints` list, which is watched; relative paths are already joined to the configuration's
+    /// directory.
+    File(PathBuf),
+    /// DNS.
+    Dns(Lookup),
+}
+
+/// What DNS is asked for. Names are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// All addresses (A and AAAA) of a host.
+    Addresses {
+        /// Its name.
+        host: String,
+        /// Every endpoint's port.
+        port: u16,
+    },
+    /// The hosts, ports and weights of a service's SRV records (RFC 2782).
+    Service(String),
+}
+
+impl Discovery {
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Dns(_) => None,
+        }
+    }
+}
+
+/// The `[dns]` section.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Who is asked, in this order; those of `/etc/resolv.conf` when empty.
+    pub servers: Vec<SocketAddr>,
+}
+
 /// Which policy, and what it is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicySpec {
@@ -204,11 +249,14 @@ pub struct Runtime {
     /// `drain_timeout_ms`, how long requests may take to finish at a stop: 10,000 by default, so that a stop is over
     /// well before the 30 s after which orchestrators kill.
     pub drain_timeout: Duration,
+    /// Where a new process meets this one, to take over its listening sockets: nowhere by default. A Unix socket, with
+    /// a relative path already joined to the configuration's directory.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { workers: None, drain_timeout: Duration::from_millis(10_000) }
+        Self { workers: None, drain_timeout: Duration::from_millis(10_000), upgrade_socket: None }
     }
 }
 

@@ -16,7 +16,8 @@ use sluicegate_wire::{
 use toml::de::DeValue;
 
 use super::{
-    Admin, Config, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Runtime, cluster, limits, route, tls,
+    Admin, Config, Dns, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Runtime, cluster, discovery, limits,
+    route, tls,
     tree::{Node, Sink, Table},
 };
 
@@ -37,7 +38,7 @@ const MAX_MEMORY_MIB: u32 = 4096;
 
 /// All of it. `None`, or an error in the sink, when something is wrong.
 pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink: &Sink<'_>) -> Option<Config> {
-    const KEYS: &[&str] = &["listener", "route", "cluster", "admin", "runtime", "limits", "log", "policy"];
+    const KEYS: &[&str] = &["listener", "route", "cluster", "admin", "runtime", "limits", "log", "policy", "dns"];
     let root = Table::root(document, sink, KEYS)?;
     let listeners = root.required("listener", "add a [[listener]] with an address", |node| listeners(node, dir));
     let names = root.get("cluster").map_or_else(Vec::new, |node| cluster::names(&node));
@@ -45,10 +46,11 @@ pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink
     let clusters =
         root.required("cluster", "add a [cluster.NAME] with endpoints", |node| cluster::clusters(node, dir, builtins));
     let admin = root.get("admin").map(|node| admin(&node, listeners.as_deref().unwrap_or_default()));
-    let runtime = root.or("runtime", Runtime::default(), runtime);
+    let runtime = root.or("runtime", Runtime::default(), |node| runtime(node, dir));
     let limits = root.or("limits", ClientLimits::default(), limits::limits);
     let log = root.or("log", Log::default(), log);
     let policy = root.or("policy", PolicyLimits::default(), |node| policy_limits(node, dir));
+    let dns = root.or("dns", Dns::default(), discovery::dns);
     Some(Config {
         listeners: listeners?,
         routes: routes?,
@@ -58,6 +60,7 @@ pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink
         limits,
         log,
         policy,
+        dns,
     })
 }
 
@@ -126,12 +129,14 @@ fn admin(node: &Node<'_>, listeners: &[Listener]) -> Option<Admin> {
     Some(Admin { address })
 }
 
-fn runtime(node: &Node<'_>) -> Option<Runtime> {
-    let table = node.table(&["workers", "drain_timeout_ms"], "a table: write [runtime]")?;
+fn runtime(node: &Node<'_>, dir: &Path) -> Option<Runtime> {
+    let table = node.table(&["workers", "drain_timeout_ms", "upgrade_socket"], "a table: write [runtime]")?;
     let default = Runtime::default();
     Some(Runtime {
         workers: table.or("workers", None, |node| Some(Some(node.integer(1..=MAX_WORKERS)? as usize))),
         drain_timeout: table.or("drain_timeout_ms", default.drain_timeout, |node| millis(node, 0..=MAX_LONG_MS)),
+        upgrade_socket: table
+            .or("upgrade_socket", None, |node| Some(Some(dir.join(node.text("the path of a Unix socket")?)))),
     })
 }
 
@@ -184,7 +189,9 @@ pub(super) fn address(node: &Node<'_>) -> Option<SocketAddr> {
     }
     match text.parse::<IpAddr>() {
         Ok(ip) => node.error(format_args!("has no port: write \"{}\", with the right port", SocketAddr::new(ip, 80))),
-        Err(_) if is_host_name(text) => node.error("host names are not resolved yet: give an IP address and port"),
+        Err(_) if is_host_name(text) => node.error(
+            "must be an IP address and a port; a cluster finds those of a name by endpoints = { dns = \"NAME:PORT\" }",
+        ),
         Err(_) => node.mismatch(SHOULD),
     }
 }

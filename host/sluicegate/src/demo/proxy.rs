@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use sluicegate_control::config::{self, Config, PolicySource};
 
 use super::origins::Origin;
-use crate::server::Server;
+use crate::{server::Server, upgrade::Sockets};
 
 /// The cluster's name.
 pub(super) const CLUSTER: &str = "demo";
@@ -39,7 +39,7 @@ impl Proxy {
     /// Starts a proxy that balances over these origins by this policy.
     pub(super) async fn start(origins: &[Origin], policy: PolicySource) -> Result<Self> {
         let config = configuration(origins, policy)?;
-        let server = Server::start(config.clone(), None).await?;
+        let server = Server::start(config.clone(), None, Sockets::default()).await?;
         Ok(Self { server, config })
     }
 

@@ -1,0 +1,140 @@
+//! Clusters whose endpoints are a name's: each has a task that asks again when the last answer has aged.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::{sleep, timeout},
+};
+
+use super::{
+    Found,
+    resolver::{Answer, LookupError, resolve},
+};
+use crate::{
+    actor::ClusterHandle,
+    config::{Config, Discovery, Dns, Lookup},
+};
+
+/// How long an answer holds at least. Servers that balance by DNS say 0, and asking all the time helps nobody.
+const MIN_TTL: Duration = Duration::from_secs(1);
+
+/// How long an answer holds at most, so that a mistake with a week's TTL is not kept for a week.
+const MAX_TTL: Duration = Duration::from_secs(300);
+
+/// How long to wait after a failure, doubled from the first to the last.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long a new configuration waits for its names: a server that works has answered by then, and one that does not
+/// must not keep the other clusters from serving.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The clusters whose endpoints are a name's.
+#[derive(Default)]
+pub(crate) struct Names {
+    followed: BTreeMap<Arc<str>, Followed>,
+    /// How long the first answers hold that no task has yet.
+    fresh: BTreeMap<Arc<str>, Duration>,
+}
+
+struct Followed {
+    source: Source,
+    task: AbortHandle,
+}
+
+#[derive(Clone, PartialEq)]
+struct Source {
+    lookup: Lookup,
+    dns: Dns,
+}
+
+impl Source {
+    fn of(config: &Config, name: &Arc<str>) -> Option<Self> {
+        match config.clusters.get(name)?.discovery.clone()? {
+            Discovery::Dns(lookup) => Some(Self { lookup, dns: config.dns.clone() }),
+            Discovery::File(_) => None,
+        }
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Names {
+    /// The first answers for the clusters that are not followed yet, or not in this way. A cluster whose name is not
+    /// resolved in time is missing: it is asked for again, and so long it has no endpoints, or the old ones.
+    pub(crate) async fn first_answers(&mut self, config: &Config) -> Found {
+        let mut lookups = JoinSet::new();
+        for name in config.clusters.keys() {
+            let Some(source) = Source::of(config, name) else { continue };
+            if self.followed.get(name).is_none_or(|followed| followed.source != source) {
+                let name = Arc::clone(name);
+                lookups.spawn(async move {
+                    let answer = timeout(FIRST_ANSWER_TIMEOUT, resolve(&source.lookup, &source.dns)).await;
+                    (name, answer.unwrap_or(Err(LookupError::Late)))
+                });
+            }
+        }
+        let mut found = Found::new();
+        while let Some(done) = lookups.join_next().await {
+            match done {
+                Ok((name, Ok(Answer { endpoints, ttl }))) => {
+                    self.fresh.insert(Arc::clone(&name), ttl);
+                    found.insert(name, endpoints);
+                }
+                Ok((name, Err(error))) => warn(&name, &error),
+                Err(error) => tracing::error!(%error, "a look-up broke"),
+            }
+        }
+        found
+    }
+
+    /// Asks again for the names of this configuration, when their time has come, and for no others.
+    pub(crate) fn follow(&mut self, config: &Config, clusters: &BTreeMap<Arc<str>, ClusterHandle>) {
+        self.followed.retain(|name, followed| Source::of(config, name).as_ref() == Some(&followed.source));
+        let fresh = std::mem::take(&mut self.fresh);
+        for (name, handle) in clusters {
+            let Some(source) = Source::of(config, name).filter(|_| !self.followed.contains_key(name)) else { continue };
+            let task = follow(Arc::clone(name), source.clone(), handle.clone(), fresh.get(name).copied());
+            let task = tokio::spawn(task).abort_handle();
+            self.followed.insert(Arc::clone(name), Followed { source, task });
+        }
+    }
+}
+
+/// Keeps one cluster's endpoints as its name says. `ttl`: how long the first answer holds, if there was one.
+async fn follow(name: Arc<str>, source: Source, cluster: ClusterHandle, ttl: Option<Duration>) {
+    let mut pause = ttl.is_none().then_some(RETRY.0);
+    let mut wait = ttl.unwrap_or(RETRY.0);
+    loop {
+        sleep(wait.clamp(MIN_TTL, MAX_TTL)).await;
+        match resolve(&source.lookup, &source.dns).await {
+            Ok(answer) => {
+                if pause.take().is_some() {
+                    tracing::info!(cluster = %name, "the endpoints' names are resolved");
+                }
+                wait = answer.ttl;
+                // The cluster may be on its way out.
+                let _ = cluster.set_endpoints(answer.endpoints).await;
+            }
+            Err(error) => {
+                if pause.is_none() {
+                    warn(&name, &error);
+                }
+                wait = pause.map_or(RETRY.0, |last| (last * 2).min(RETRY.1));
+                pause = Some(wait);
+            }
+        }
+    }
+}
+
+fn warn(name: &str, error: &LookupError) {
+    tracing::warn!(
+        cluster = name,
+        %error,
+        "the endpoints' names can't be resolved: the cluster stays as it is, and they are tried again"
+    );
+}

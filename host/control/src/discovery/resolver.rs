@@ -1,0 +1,265 @@
+//! Asks DNS servers: a stub resolver (RFC 1035, section 5.3.1) with what discovery needs, and no more.
+//!
+//! Not asked are the hosts file and whatever else the system may have beside DNS; answers are not kept here, but by
+//! whoever asks.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    hash::{BuildHasher as _, RandomState},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE, rdata::RData};
+use sluicegate_core::EndpointSpec;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpStream, UdpSocket},
+    time::timeout,
+};
+
+use crate::config::{Dns, Lookup};
+
+/// How long one server may take. Those nearby take milliseconds, and a name that they have to ask for themselves
+/// hardly ever takes longer.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often each server is asked, as a datagram may get lost.
+const ROUNDS: usize = 2;
+
+/// The largest answer in a datagram without extensions (RFC 1035, section 2.3.4); longer ones come over TCP.
+const MAX_DATAGRAM: usize = 512;
+
+/// Where the system's servers are.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// What a name came to.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// At least one, in the order of their addresses, so that servers which rotate their answers change nothing.
+    pub(super) endpoints: Vec<EndpointSpec>,
+    /// How long it holds.
+    pub(super) ttl: Duration,
+}
+
+/// Why a name came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LookupError {
+    #[error("there are no servers to ask: name some in [dns], or in {RESOLV_CONF}")]
+    NoServers,
+    #[error("{0:?} does not exist")]
+    NoName(String),
+    #[error("{0:?} has no such records")]
+    Nothing(String),
+    #[error("{0:?} is no name")]
+    BadName(String),
+    #[error("{0}: {1}")]
+    Failed(SocketAddr, io::Error),
+    #[error("{0} answers {1:?}")]
+    Refused(SocketAddr, RCODE),
+    #[error("{0} says what is no answer")]
+    Malformed(SocketAddr),
+    #[error("no answer in time")]
+    Late,
+}
+
+/// Records of one kind.
+struct Records {
+    data: Vec<RData<'static>>,
+    ttl: Duration,
+}
+
+/// Who is asked, and what for.
+struct Servers {
+    addresses: Vec<SocketAddr>,
+    /// What may have to be put behind names with fewer dots than `ndots`.
+    search: Vec<String>,
+    ndots: usize,
+}
+
+/// The endpoints behind a name.
+pub(super) async fn resolve(lookup: &Lookup, dns: &Dns) -> Result<Answer, LookupError> {
+    let servers = Servers::new(dns)?;
+    // By address: one that is there twice counts once, with both weights.
+    let mut weights = BTreeMap::<SocketAddr, u32>::new();
+    let ttl = match lookup {
+        Lookup::Addresses { host, port } => {
+            let (addresses, ttl) = servers.addresses(host).await?;
+            weights.extend(addresses.into_iter().map(|ip| (SocketAddr::new(ip, *port), 1)));
+            ttl
+        }
+        Lookup::Service(name) => {
+            let Records { data, mut ttl } = servers.records(name, TYPE::SRV).await?;
+            let services = || data.iter().filter_map(|data| if let RData::SRV(srv) = data { Some(srv) } else { None });
+            // The others are for when none of these can be reached.
+            let first = services().map(|srv| srv.priority).min();
+            for srv in services().filter(|srv| Some(srv.priority) == first) {
+                let (addresses, address_ttl) = servers.addresses(&format!("{}.", srv.target)).await?;
+                ttl = ttl.min(address_ttl);
+                for ip in addresses {
+                    // A weight of 0 means the smallest there is.
+                    *weights.entry(SocketAddr::new(ip, srv.port)).or_default() += u32::from(srv.weight).max(1);
+                }
+            }
+            ttl
+        }
+    };
+    let endpoint = |(address, weight): (SocketAddr, u32)| EndpointSpec { weight, ..EndpointSpec::new(address) };
+    Ok(Answer { endpoints: weights.into_iter().map(endpoint).collect(), ttl })
+}
+
+impl Servers {
+    fn new(dns: &Dns) -> Result<Self, LookupError> {
+        let mut servers = Self { addresses: dns.servers.clone(), search: Vec::new(), ndots: 1 };
+        if servers.addresses.is_empty() {
+            let text = fs::read(RESOLV_CONF).unwrap_or_default();
+            let (conf, _) = resolv_conf::Config::parse_with_errors(&text);
+            servers.addresses = conf.nameservers.iter().map(|ip| SocketAddr::new(IpAddr::from(ip), 53)).collect();
+            servers.search = conf.get_last_search_or_domain().cloned().collect();
+            servers.ndots = conf.ndots as usize;
+        }
+        if servers.addresses.is_empty() { Err(LookupError::NoServers) } else { Ok(servers) }
+    }
+
+    /// What a name may mean, in the order of asking (`resolv.conf(5)`); a dot at its end says that it is whole.
+    fn candidates(&self, name: &str) -> Vec<String> {
+        if name.ends_with('.') {
+            return vec![name.trim_end_matches('.').to_owned()];
+        }
+        let searched = self.search.iter().map(|domain| format!("{name}.{}", domain.trim_matches('.')));
+        let whole = std::iter::once(name.to_owned());
+        let is_whole = name.matches('.').count() >= self.ndots;
+        if is_whole { whole.chain(searched).collect() } else { searched.chain(whole).collect() }
+    }
+
+    /// All of a host's addresses. If only one of the two kinds is to be had, that has to do: there are servers that
+    /// never answer when asked for IPv6.
+    async fn addresses(&self, host: &str) -> Result<(Vec<IpAddr>, Duration), LookupError> {
+        let (v4, v6) = tokio::join!(self.records(host, TYPE::A), self.records(host, TYPE::AAAA));
+        let (mut addresses, mut ttl, mut errors) = (Vec::new(), Duration::MAX, Vec::new());
+        for records in [v4, v6] {
+            match records {
+                Ok(records) => {
+                    ttl = ttl.min(records.ttl);
+                    addresses.extend(records.data.iter().filter_map(|data| match data {
+                        RData::A(a) => Some(IpAddr::from(Ipv4Addr::from(a.address))),
+                        RData::AAAA(aaaa) => Some(Ipv6Addr::from(aaaa.address).into()),
+                        _ => None,
+                    }));
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        match errors.pop() {
+            Some(error) if addresses.is_empty() => Err(errors.pop().unwrap_or(error)),
+            _ => Ok((addresses, ttl)),
+        }
+    }
+
+    /// A name's records of one kind; at least one.
+    async fn records(&self, name: &str, kind: TYPE) -> Result<Records, LookupError> {
+        let mut last = LookupError::NoName(name.to_owned());
+        for candidate in self.candidates(name) {
+            match self.ask(&candidate, kind).await {
+                Ok(records) => return Ok(records),
+                Err(error @ (LookupError::NoName(_) | LookupError::Nothing(_))) => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks one server after the other, until one knows.
+    async fn ask(&self, name: &str, kind: TYPE) -> Result<Records, LookupError> {
+        let mut last = LookupError::NoServers;
+        for server in std::iter::repeat_n(&self.addresses, ROUNDS).flatten() {
+            match timeout(SERVER_TIMEOUT, ask(*server, name, kind)).await {
+                Ok(Err(error @ (LookupError::Failed(..) | LookupError::Refused(..) | LookupError::Malformed(_)))) => {
+                    last = error;
+                }
+                Ok(answer) => return answer,
+                Err(_) => last = LookupError::Failed(*server, io::ErrorKind::TimedOut.into()),
+            }
+        }
+        Err(last)
+    }
+}
+
+async fn ask(server: SocketAddr, name: &str, kind: TYPE) -> Result<Records, LookupError> {
+    let failed = |error| LookupError::Failed(server, error);
+    // Whoever is not on the way between here and there has to guess this, and the port (RFC 5452).
+    let id = RandomState::new().hash_one(name) as u16;
+    let mut query = Packet::new_query(id);
+    query.set_flags(PacketFlag::RECURSION_DESIRED);
+    let qname = Name::new(name).map_err(|_| LookupError::BadName(name.to_owned()))?;
+    query.questions.push(Question::new(qname, QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false));
+    let bytes = query.build_bytes_vec().map_err(|_| LookupError::BadName(name.to_owned()))?;
+    let mut answer = ask_by_datagram(server, &bytes, &query).await.map_err(failed)?;
+    let is_whole = |answer: &[u8]| Packet::parse(answer).is_ok_and(|it| !it.has_flags(PacketFlag::TRUNCATION));
+    if !is_whole(&answer) {
+        answer = ask_by_stream(server, &bytes).await.map_err(failed)?;
+    }
+    read_answer(server, &answer, &query)
+}
+
+/// What a server's bytes say of the question's name.
+fn read_answer(server: SocketAddr, bytes: &[u8], query: &Packet<'_>) -> Result<Records, LookupError> {
+    let question = &query.questions[0];
+    let answer = Packet::parse(bytes).map_err(|_| LookupError::Malformed(server))?;
+    if !is_answer_to(&answer, query) {
+        return Err(LookupError::Malformed(server));
+    }
+    match answer.rcode() {
+        RCODE::NoError => {}
+        RCODE::NameError => return Err(LookupError::NoName(question.qname.to_string())),
+        code => return Err(LookupError::Refused(server, code)),
+    }
+    // A chain of aliases is in the answer, too, and holds no longer than its weakest part.
+    let ttl = answer.answers.iter().map(|record| record.ttl).min();
+    let wanted = |record: &ResourceRecord<'_>| record.match_qtype(question.qtype);
+    let data: Vec<_> = answer.answers.into_iter().filter(wanted).map(|record| record.rdata.into_owned()).collect();
+    match ttl {
+        Some(ttl) if !data.is_empty() => Ok(Records { data, ttl: Duration::from_secs(ttl.into()) }),
+        _ => Err(LookupError::Nothing(question.qname.to_string())),
+    }
+}
+
+fn is_answer_to(answer: &Packet<'_>, query: &Packet<'_>) -> bool {
+    let (asked, answered) = (&query.questions[0], answer.questions.first());
+    answer.id() == query.id()
+        && answer.has_flags(PacketFlag::RESPONSE)
+        && answered.is_some_and(|answered| {
+            answered.qtype == asked.qtype && answered.qname.to_string().eq_ignore_ascii_case(&asked.qname.to_string())
+        })
+}
+
+async fn ask_by_datagram(server: SocketAddr, bytes: &[u8], query: &Packet<'_>) -> io::Result<Vec<u8>> {
+    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    // From here on, the kernel takes datagrams of this server only.
+    socket.connect(server).await?;
+    socket.send(bytes).await?;
+    loop {
+        let mut answer = vec![0; MAX_DATAGRAM];
+        let count = socket.recv(&mut answer).await?;
+        answer.truncate(count);
+        // Another's guess, or an answer to an earlier question: the right one may still come.
+        let is_ours = |answer: &[u8]| Packet::parse(answer).is_ok_and(|answer| is_answer_to(&answer, query));
+        if is_ours(&answer) {
+            return Ok(answer);
+        }
+    }
+}
+
+async fn ask_by_stream(server: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server).await?;
+    stream.write_all(&[&(bytes.len() as u16).to_be_bytes(), bytes].concat()).await?;
+    let mut answer = vec![0; stream.read_u16().await?.into()];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests;
