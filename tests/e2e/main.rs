@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // Tests may look at the clock.
 
 mod conformance;
+mod forwarding;
 mod health;
 mod hostile;
 mod lifecycle;

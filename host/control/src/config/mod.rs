@@ -8,6 +8,7 @@ mod cluster;
 mod diff;
 mod eligibility;
 mod errors;
+mod forwarding;
 mod limits;
 mod model;
 mod read;
