@@ -206,6 +206,27 @@ fn endpoints_are_told_of_the_connection_in_the_proxy_protocol() {
 }
 
 #[test]
+fn a_connection_for_one_client_stays_so_when_the_configuration_changes() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = start(listener.local_addr().unwrap(), "", "proxy_protocol = \"v1\"\n");
+    let address = proxy.address;
+    let asking = thread::spawn(move || get(address, "/", "x"));
+    let (mut stream, _) = listener.accept().unwrap();
+    let (mut sent, mut piece) = (Vec::new(), [0; 512]);
+    while !sent.ends_with(b"\r\n\r\n") {
+        let length = stream.read(&mut piece).unwrap();
+        sent.extend_from_slice(&piece[..length]);
+    }
+    assert!(sent.starts_with(b"PROXY TCP4 "), "{:?}", String::from_utf8_lossy(&sent));
+    let text = fs::read_to_string(proxy.path("sluicegate.toml")).unwrap();
+    fs::write(proxy.path("sluicegate.toml"), text.replace("proxy_protocol = \"v1\"\n", "")).unwrap();
+    proxy.wait_for("the change", |line| line["message"] == "configuration applied");
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    assert_eq!(asking.join().unwrap(), Ok((200, "ok".into())));
+    assert_eq!(stream.read(&mut piece).unwrap(), 0, "it is closed, though both sides could go on");
+}
+
+#[test]
 fn the_header_comes_before_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = start(listener.local_addr().unwrap(), "", "tls = true\nproxy_protocol = \"v1\"\nmax_attempts = 1\n");
