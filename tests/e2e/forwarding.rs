@@ -5,6 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
     thread,
+    time::Duration,
 };
 
 use hyper::Request;
@@ -223,6 +224,8 @@ fn a_connection_for_one_client_stays_so_when_the_configuration_changes() {
     proxy.wait_for("the change", |line| line["message"] == "configuration applied");
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
     assert_eq!(asking.join().unwrap(), Ok((200, "ok".into())));
+    // Sooner than an idle connection would be.
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(stream.read(&mut piece).unwrap(), 0, "it is closed, though both sides could go on");
 }
 
