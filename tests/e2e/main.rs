@@ -4,6 +4,7 @@
 
 mod conformance;
 mod discovery;
+mod forwarding;
 mod health;
 mod hostile;
 mod ledger;

@@ -49,6 +49,8 @@ struct Way {
     check: HealthCheck,
     protocol: UpstreamProtocol,
     tls: Option<(Arc<ClientConfig>, Option<ServerName<'static>>)>,
+    /// What connections begin with, where endpoints expect it: who asks is nobody's client.
+    greeting: Vec<u8>,
     turns: Semaphore,
 }
 
@@ -102,7 +104,10 @@ impl Way {
             }
             (config, tls.server_name.clone())
         });
-        Self { check, protocol, tls, turns: Semaphore::new(MAX_AT_ONCE) }
+        // Another port is another server, as far as anybody knows.
+        let announced = settings.proxy_protocol.filter(|_| check.port.is_none());
+        let greeting = announced.map_or_else(Vec::new, |version| version.header(None));
+        Self { check, protocol, tls, greeting, turns: Semaphore::new(MAX_AT_ONCE) }
     }
 
     /// Asks one endpoint again and again, until nobody wants to know any more.

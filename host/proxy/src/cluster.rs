@@ -7,7 +7,7 @@ use sluicegate_policy::{Picked, RequestHead, Seat, SeatInbox};
 use tokio::task::JoinHandle;
 
 use crate::{
-    connect::{UpstreamProtocol, UpstreamTls},
+    connect::{ProxyProtocol, UpstreamProtocol, UpstreamTls},
     endpoint::WorkerEndpoint,
     load::ClusterLoad,
     metrics::ClusterMetrics,
@@ -21,6 +21,9 @@ pub struct ClusterSettings {
     pub protocol: UpstreamProtocol,
     /// How connections to them are secured; none for plain TCP.
     pub tls: Option<UpstreamTls>,
+    /// Whether connections begin with whom they are for. Then each carries one request: the next one may be another
+    /// client's. Not for HTTP/2, whose connections are shared.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long an endpoint may take, once it has been sent the request, until the head of its response is there.
@@ -53,6 +56,8 @@ impl Default for ClusterSettings {
         Self {
             protocol: UpstreamProtocol::Http1,
             tls: None,
+            // Endpoints have to expect it.
+            proxy_protocol: None,
             // A connection within a data centre takes a millisecond; three seconds leave time for one lost SYN.
             connect_timeout: Duration::from_secs(3),
             // What NGINX and Envoy users are used to.
@@ -139,7 +144,8 @@ impl Cluster {
     pub(crate) fn set_settings(&self, settings: ClusterSettings) {
         let before = self.settings.replace(Rc::new(settings));
         let now = self.settings();
-        if before.protocol != now.protocol || before.tls != now.tls {
+        let made = |settings: &ClusterSettings| (settings.protocol, settings.tls.clone(), settings.proxy_protocol);
+        if made(&before) != made(&now) {
             self.endpoints.borrow().iter().for_each(|endpoint| endpoint.forget_connections());
         }
     }

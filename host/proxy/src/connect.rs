@@ -1,10 +1,11 @@
 //! From an endpoint's address to a stream that requests can go over.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 use sluicegate_core::{Endpoint, Resource};
-use tokio::net::TcpStream;
+use sluicegate_wire::proxy_protocol::{Extras, encode_v1, encode_v2};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::{
@@ -24,6 +25,26 @@ pub enum UpstreamProtocol {
     /// HTTP/2: requests share connections. With TLS the endpoints have to agree to it (ALPN); without, they have to
     /// know it.
     Http2,
+}
+
+/// The header, ahead of everything else on a new connection, that tells an endpoint whom it is for (the PROXY protocol).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+impl ProxyProtocol {
+    /// The header for a connection between these ends; without them, that of a connection of the proxy's own.
+    pub fn header(self, ends: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
+        match self {
+            Self::V1 => encode_v1(ends).into(),
+            // Without extras it is never too large.
+            Self::V2 => encode_v2(ends, &Extras::default()).unwrap_or_default(),
+        }
+    }
 }
 
 /// How connections to a cluster's endpoints are secured.
@@ -49,26 +70,35 @@ impl fmt::Debug for UpstreamTls {
     }
 }
 
-/// A new connection, within the cluster's `connect_timeout`, handshake included; and what counts it.
+/// A new connection, within the cluster's `connect_timeout`, handshake included; and what counts it. `ends` are those
+/// of which the endpoint is told, where it is; none for a connection that requests share.
 pub(crate) async fn connect(
     endpoint: &WorkerEndpoint,
     settings: &ClusterSettings,
+    ends: Option<(SocketAddr, SocketAddr)>,
 ) -> Result<(Stream, Opened), Failure> {
     let place = place(Arc::clone(&endpoint.load), Resource::Connections, settings)?;
     let core = &endpoint.endpoint;
     let name = || Arc::clone(&core.name);
     let timeout = settings.connect_timeout;
-    match tokio::time::timeout(timeout, open(core, settings)).await {
+    match tokio::time::timeout(timeout, open(core, settings, ends)).await {
         Err(_) => Err(Failure::ConnectTimeout { endpoint: name(), timeout }),
         Ok(Err(source)) => Err(Failure::Connect { endpoint: name(), source }),
         Ok(Ok(stream)) => Ok((stream, Opened::new(endpoint, place))),
     }
 }
 
-async fn open(endpoint: &Endpoint, settings: &ClusterSettings) -> io::Result<Stream> {
-    let stream = TcpStream::connect(endpoint.spec.address).await?;
+async fn open(
+    endpoint: &Endpoint,
+    settings: &ClusterSettings,
+    ends: Option<(SocketAddr, SocketAddr)>,
+) -> io::Result<Stream> {
+    let mut stream = TcpStream::connect(endpoint.spec.address).await?;
     // Without it a small request could wait for the answer to an earlier one; it fails only on a dead socket.
     let _ = stream.set_nodelay(true);
+    if let Some(version) = settings.proxy_protocol {
+        stream.write_all(&version.header(ends)).await?;
+    }
     let Some(tls) = &settings.tls else { return Ok(Stream::Plain(stream)) };
     let address = || ServerName::IpAddress(endpoint.spec.address.ip().into());
     let name = tls.server_name.clone().unwrap_or_else(address);

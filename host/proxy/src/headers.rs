@@ -3,21 +3,24 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
-        UPGRADE,
+        CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 /// A client's verified certificate. Only this proxy may say that.
 pub(crate) const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Names that `Connection` may not take away: forwarding relies on them, or added them.
-const KEPT: [HeaderName; 5] = [HOST, CONTENT_LENGTH, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO];
+const KEPT: [HeaderName; 6] = [HOST, CONTENT_LENGTH, FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO];
 
 /// What the hop's own headers said before they were removed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,10 @@ pub(crate) struct Hop {
     pub(crate) has_forwarded_proto: bool,
     /// An earlier proxy said which host the client asked for.
     pub(crate) has_forwarded_host: bool,
+    /// There is a `Forwarded`.
+    pub(crate) has_forwarded: bool,
+    /// There is something of a trace context.
+    pub(crate) has_trace: bool,
 }
 
 impl Hop {
@@ -51,12 +58,14 @@ pub(crate) fn clean(headers: &mut HeaderMap) -> Hop {
     for name in headers.keys() {
         match *name {
             CONNECTION => has_connection = true,
+            FORWARDED => hop.has_forwarded = true,
             TRANSFER_ENCODING | TE | UPGRADE | EXPECT | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => has_other = true,
             // The other names are no constants of the `http` crate, so they are compared as text.
             _ => match name.as_str() {
                 "keep-alive" | "proxy-connection" => has_other = true,
                 "x-forwarded-proto" => hop.has_forwarded_proto = true,
                 "x-forwarded-host" => hop.has_forwarded_host = true,
+                "traceparent" | "tracestate" => hop.has_trace = true,
                 "x-forwarded-client-cert" => has_other = true,
                 _ => {}
             },

@@ -15,6 +15,7 @@ mod connection;
 mod endpoint;
 mod exchange;
 mod failure;
+mod forwarding;
 mod grpc;
 mod handle;
 mod headers;
@@ -41,7 +42,8 @@ mod worker;
 mod workers;
 
 pub use cluster::ClusterSettings;
-pub use connect::{UpstreamProtocol, UpstreamTls};
+pub use connect::{ProxyProtocol, UpstreamProtocol, UpstreamTls};
+pub use forwarding::{Forwarding, Trace};
 pub use handle::{ControlError, WorkerHandle};
 pub use limits::ClientLimits;
 pub use listener::ListenerSettings;

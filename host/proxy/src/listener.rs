@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{connection, worker::Worker};
+use crate::{connection, forwarding::Forwarding, worker::Worker};
 
 /// Where clients connect to, and how they are spoken to.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct ListenerSettings {
     pub http2: bool,
     /// Who may say, and has to say, whom a connection comes from (the PROXY protocol, version 1 or 2).
     pub proxy_protocol: Vec<Cidr>,
+    /// What is believed of those who connect, and what the endpoints are told.
+    pub forwarding: Forwarding,
     /// How paths are brought into one form; they stay as they come when there are none.
     pub path_rules: Option<PathRules>,
     /// Certificates and the like; none for plain TCP.
@@ -38,8 +40,14 @@ pub struct ListenerSettings {
 impl ListenerSettings {
     /// Plain HTTP/1.1 at this address.
     pub fn plain(address: SocketAddr) -> Self {
-        let path_rules = Some(PathRules::default());
-        Self { address, http2: false, proxy_protocol: Vec::new(), path_rules, tls: None }
+        Self {
+            address,
+            http2: false,
+            proxy_protocol: Vec::new(),
+            forwarding: Forwarding::default(),
+            path_rules: Some(PathRules::default()),
+            tls: None,
+        }
     }
 }
 

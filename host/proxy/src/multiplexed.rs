@@ -128,7 +128,7 @@ impl Multiplexed {
 
 impl Connection {
     async fn open(endpoint: &WorkerEndpoint, settings: &ClusterSettings, clock: Clock) -> Result<Self, Failure> {
-        let (stream, open) = connect(endpoint, settings).await?;
+        let (stream, open) = connect(endpoint, settings, None).await?;
         let (io, traffic) = Io::new(stream);
         let mut builder = Builder::new(LocalExecutor);
         builder

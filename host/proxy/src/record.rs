@@ -1,18 +1,29 @@
 //! What is counted and logged of a request, whichever way it ends.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{fmt::Display, net::IpAddr, ops::Range, rc::Rc, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{CONNECTION, HOST},
 };
 use hyper::body::Incoming;
-use sluicegate_policy::Picked;
+use sluicegate_policy::{Picked, RequestHead};
 
 use crate::{
-    body::Upload, cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure, grpc,
-    metrics::ClusterMetrics, route::WorkerRoute, timer::LazyTimer,
+    body::Upload,
+    cluster::Cluster,
+    connection::ClientConnection,
+    endpoint::WorkerEndpoint,
+    failure::Failure,
+    grpc,
+    headers::{REQUEST_ID, TRACE_PARENT},
+    metrics::ClusterMetrics,
+    route::WorkerRoute,
+    timer::LazyTimer,
 };
+
+/// Where the trace's id is in a valid `traceparent`.
+const TRACE_ID: Range<usize> = 3..35;
 
 /// Lives from a request's head to the end of its response, and counts and logs the request when it goes.
 #[derive(Debug)]
@@ -40,6 +51,10 @@ pub(crate) struct Record {
 
 #[derive(Debug)]
 struct Log {
+    /// Who it comes from, if that is not who connected.
+    client: Option<IpAddr>,
+    request_id: Option<HeaderValue>,
+    trace_parent: Option<HeaderValue>,
     method: Method,
     target: Uri,
     host: Option<HeaderValue>,
@@ -60,6 +75,9 @@ impl Record {
         client.active.set(client.active.get() + 1);
         let log = client.worker.access_log.then(|| {
             Box::new(Log {
+                client: None,
+                request_id: None,
+                trace_parent: None,
                 method: request.method().clone(),
                 target: request.uri().clone(),
                 host: request.headers().get(HOST).cloned(),
@@ -101,6 +119,18 @@ impl Record {
             version: Version::HTTP_11,
             status: None,
             log: None,
+        }
+    }
+
+    /// It is known who the client is, and what the request is called.
+    pub(crate) fn identify(&mut self, head: &RequestHead) {
+        if let Some(log) = &mut self.log {
+            let headers = &head.parts.headers;
+            log.client = (head.client != self.client.address.ip().to_canonical()).then_some(head.client);
+            if self.client.listener.settings.forwarding.request_id {
+                log.request_id = headers.get(REQUEST_ID).cloned();
+            }
+            log.trace_parent = headers.get(TRACE_PARENT).cloned();
         }
     }
 
@@ -191,12 +221,15 @@ impl Record {
     }
 
     fn log(&self, log: &Log, ns: u64) {
+        let client: &dyn Display = log.client.as_ref().map_or(&self.client.address, |client| client);
         tracing::info!(
             target: "sluicegate::access",
-            client = %self.client.address,
+            client = %client,
             method = %log.method,
             path = %log.target.path(),
-            host = log.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
+            host = text(&log.host).unwrap_or_default(),
+            request_id = text(&log.request_id),
+            trace_id = text(&log.trace_parent).and_then(|parent| parent.get(TRACE_ID)),
             status = self.status.map_or(0, |status| status.as_u16()),
             bytes = self.bytes,
             cluster = self.cluster.as_ref().map_or("", |cluster| &*cluster.name),
@@ -221,4 +254,8 @@ impl Drop for Record {
             self.log(log, ns);
         }
     }
+}
+
+fn text(value: &Option<HeaderValue>) -> Option<&str> {
+    value.as_ref().and_then(|value| value.to_str().ok())
 }

@@ -16,7 +16,8 @@ use crate::{
     body::RequestBody,
     connection::ClientConnection,
     failure::Failure,
-    headers::{self, CLIENT_CERTIFICATE, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Hop},
+    forwarding::{forward_client, name_request},
+    headers::{self, Hop},
     kept::Kept,
 };
 
@@ -93,7 +94,8 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         hop.upgrade = None;
     }
     let is_upgrade = hop.is_special() && forward_hop(&hop, &mut parts.headers)?;
-    forward_client(&hop, &mut parts.headers, client);
+    let from = forward_client(&hop, &mut parts.headers, client);
+    name_request(&hop, &mut parts.headers, client);
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
@@ -110,7 +112,7 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     let has_body = !matches!(body, RequestBody::Empty);
     let is_repeatable = matches!(body, RequestBody::Empty) && parts.method.is_idempotent();
     Ok(Box::new(Inbound {
-        head: RequestHead::new(parts, client.address.ip().to_canonical()),
+        head: RequestHead::new(parts, from),
         body,
         has_body,
         kept: None,
@@ -207,23 +209,6 @@ fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<bool, Failure> {
     };
     headers.insert(CONNECTION, HeaderValue::from_static(named));
     Ok(upgrade.is_some())
-}
-
-/// Tells the endpoint what it can't see: the client, and what it asked for. What an earlier proxy said stays.
-fn forward_client(hop: &Hop, headers: &mut HeaderMap, client: &ClientConnection) {
-    // A line of its own continues the list that is there (RFC 9110, section 5.3).
-    headers.append(FORWARDED_FOR, client.forwarded_for.clone());
-    if let Some(identity) = &client.identity {
-        headers.insert(CLIENT_CERTIFICATE, identity.clone());
-    }
-    if !hop.has_forwarded_proto {
-        headers.append(FORWARDED_PROTO, client.scheme.clone());
-    }
-    if !hop.has_forwarded_host
-        && let Some(host) = headers.get(HOST).cloned()
-    {
-        headers.append(FORWARDED_HOST, host);
-    }
 }
 
 #[cfg(test)]

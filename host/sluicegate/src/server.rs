@@ -119,9 +119,14 @@ fn start_workers(config: &Config, inherited: Vec<OpenSocket>, clock: Clock, tele
     };
     let listeners = config.listeners.iter().enumerate().map(|(index, listener)| {
         let tls = tls::for_listener(listener).map_err(|error| anyhow::anyhow!("listener[{index}].tls: {error}"))?;
-        let (http2, path_rules) = (listener.http2, listener.path_rules);
-        let proxy_protocol = listener.proxy_protocol.clone();
-        Ok(ListenerSettings { address: listener.address, http2, proxy_protocol, path_rules, tls })
+        Ok(ListenerSettings {
+            address: listener.address,
+            http2: listener.http2,
+            proxy_protocol: listener.proxy_protocol.clone(),
+            forwarding: listener.forwarding.clone(),
+            path_rules: listener.path_rules,
+            tls,
+        })
     });
     let listeners = listeners.collect::<Result<Vec<_>>>()?;
     let telemetry = telemetry.clone();

@@ -9,7 +9,7 @@ use std::{
 
 use sluicegate_core::EndpointSpec;
 
-use sluicegate_proxy::{ClusterSettings, UpstreamProtocol};
+use sluicegate_proxy::{ClusterSettings, ProxyProtocol, UpstreamProtocol};
 use toml::de::DeValue;
 
 use super::{
@@ -78,6 +78,7 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
         "idle_timeout_ms",
         "protocol",
         "tls",
+        "proxy_protocol",
         "health",
         "outlier",
         "panic_threshold_percent",
@@ -85,6 +86,7 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
     ];
     const PROTOCOLS: &[(&str, UpstreamProtocol)] =
         &[("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
+    const PROXY_PROTOCOLS: &[(&str, ProxyProtocol)] = &[("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
     let table = node.table(KEYS, TABLE)?;
     let default = ClusterSettings::default();
     let time = |key, default| table.or(key, default, |node| millis(node, 1..=MAX_LONG_MS));
@@ -92,6 +94,7 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
     let settings = ClusterSettings {
         protocol: table.or("protocol", default.protocol, |node| node.choice(PROTOCOLS)),
         tls: None,
+        proxy_protocol: table.or("proxy_protocol", None, |node| node.choice(PROXY_PROTOCOLS).map(Some)),
         connect_timeout: time("connect_timeout_ms", default.connect_timeout),
         response_timeout: time("response_timeout_ms", default.response_timeout),
         attempt_timeout: limit("attempt_timeout_ms"),
@@ -107,6 +110,9 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
         }),
         idle_timeout: time("idle_timeout_ms", default.idle_timeout),
     };
+    if let (Some(node), UpstreamProtocol::Http2) = (table.get("proxy_protocol"), settings.protocol) {
+        node.error::<()>("is not for HTTP/2, where clients share connections: leave it out, or protocol = \"http2\"");
+    }
     let tls = table.or("tls", None, |node| tls::cluster(node, dir));
     let policy = table.or("policy", PolicySpec::default(), |node| policy(node, dir, builtins));
     let eligibility = eligibility::eligibility(&table);

@@ -27,8 +27,8 @@ pub enum ClusterChange {
 /// Whether the same sockets do, with other certificates perhaps.
 fn same_sockets(old: &[Listener], new: &[Listener]) -> bool {
     let socket = |listener: &Listener| {
-        let Listener { address, http2, proxy_protocol, path_rules, tls } = listener;
-        (*address, *http2, proxy_protocol.clone(), *path_rules, tls.is_some())
+        let Listener { address, http2, proxy_protocol, forwarding, path_rules, tls } = listener;
+        (*address, *http2, proxy_protocol.clone(), forwarding.clone(), *path_rules, tls.is_some())
     };
     old.iter().map(socket).eq(new.iter().map(socket))
 }

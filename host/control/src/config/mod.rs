@@ -9,6 +9,7 @@ mod diff;
 mod discovery;
 mod eligibility;
 mod errors;
+mod forwarding;
 mod limits;
 mod model;
 mod read;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::Pat
 
 use http::uri::{Authority, PathAndQuery};
 use sluicegate_core::{AvailabilitySpec, EndpointSpec, HealthSpec, OutlierSpec, SlowStart};
-use sluicegate_proxy::{ClientLimits, ClusterSettings, Route};
+use sluicegate_proxy::{ClientLimits, ClusterSettings, Forwarding, Route};
 use sluicegate_wire::{
     forwarded::Cidr,
     path::{PathRules, Separator},
@@ -44,6 +44,9 @@ pub struct Listener {
     /// The networks whose connections have to begin with a PROXY header (version 1 or 2), which says whom they come
     /// from; nobody's by default, as whoever may say that can be anyone. From elsewhere such a header is refused.
     pub proxy_protocol: Vec<Cidr>,
+    /// `trusted_hops`, `trusted_proxies`, `forwarded`, `request_id` and `trace`: whom to believe who the client is, and
+    /// what the endpoints are told. Its defaults have their reasons where it is.
+    pub forwarding: Forwarding,
     /// `path_normalization`: how paths are brought into one form, before routes are looked up and for the endpoints, so
     /// that no other spelling gets past a route: [`Listener::PATH_RULES`] by default. As they come when `None`.
     pub path_rules: Option<PathRules>,

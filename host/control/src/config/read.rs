@@ -16,8 +16,8 @@ use sluicegate_wire::{
 use toml::de::DeValue;
 
 use super::{
-    Admin, Config, Dns, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Runtime, cluster, discovery, limits,
-    route, tls,
+    Admin, Config, Dns, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Runtime, cluster, discovery, forwarding,
+    limits, route, tls,
     tree::{Node, Sink, Table},
 };
 
@@ -68,7 +68,18 @@ fn listeners(node: &Node<'_>, dir: &Path) -> Option<Vec<Listener>> {
     let nodes = sections(node, MAX_LISTENERS, "[[listener]]")?;
     let mut seen = HashMap::new();
     let listeners = nodes.iter().filter_map(|node| {
-        const KEYS: &[&str] = &["address", "http2", "proxy_protocol", "path_normalization", "tls"];
+        const KEYS: &[&str] = &[
+            "address",
+            "http2",
+            "proxy_protocol",
+            "trusted_hops",
+            "trusted_proxies",
+            "forwarded",
+            "request_id",
+            "trace",
+            "path_normalization",
+            "tls",
+        ];
         let table = node.table(KEYS, "a table with an address")?;
         let address = table.required("address", "give it an IP address and a port", |node| {
             let address = address(node)?;
@@ -81,8 +92,9 @@ fn listeners(node: &Node<'_>, dir: &Path) -> Option<Vec<Listener>> {
         let tls = table.get("tls").map_or(Some(None), |node| tls::listener(&node, dir).map(Some));
         let http2 = table.or("http2", table.get("tls").is_some(), Node::boolean);
         let proxy_protocol = table.or("proxy_protocol", Vec::new(), networks);
+        let forwarding = forwarding::forwarding(&table);
         let path_rules = table.or("path_normalization", Some(Listener::PATH_RULES), path_rules);
-        Some(Listener { address: address?, http2, proxy_protocol, path_rules, tls: tls? })
+        Some(Listener { address: address?, http2, proxy_protocol, forwarding, path_rules, tls: tls? })
     });
     Some(listeners.collect())
 }
@@ -103,7 +115,7 @@ fn path_rules(node: &Node<'_>) -> Option<Option<PathRules>> {
 }
 
 /// A list of networks.
-fn networks(node: &Node<'_>) -> Option<Vec<Cidr>> {
+pub(super) fn networks(node: &Node<'_>) -> Option<Vec<Cidr>> {
     const SHOULD: &str = "a network, such as \"10.0.0.0/8\", or an IP address";
     let nodes = node.array(MAX_NETWORKS, "a list of networks, such as [\"10.0.0.0/8\"]")?;
     let parsed = nodes.iter().filter_map(|node| match node.text(SHOULD)?.parse::<Cidr>() {

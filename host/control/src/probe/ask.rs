@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use sluicegate_proxy::UpstreamProtocol;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
 };
@@ -41,8 +41,10 @@ type Answer = (Response<Incoming>, JoinSet<()>);
 impl Way {
     /// Asks; an error says what is wrong.
     pub(super) async fn ask(&self, address: SocketAddr) -> Result<(), String> {
-        let stream =
+        let mut stream =
             TcpStream::connect(address).await.map_err(|error| format!("can't connect to {address}: {error}"))?;
+        let greeted = stream.write_all(&self.greeting).await;
+        greeted.map_err(|error| format!("can't send to {address}: {error}"))?;
         let (method, path, host) = match &self.check.question {
             Question::Tcp => return Ok(()),
             Question::Http { path, host, .. } => (Method::GET, path.clone(), host),

@@ -11,7 +11,7 @@ use std::{
     convert::Infallible,
     fmt,
     future::{Future, poll_fn},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -49,10 +49,14 @@ pub(crate) use http2::LocalExecutor;
 /// A client's connection, as its requests and the worker see it.
 pub(crate) struct ClientConnection {
     pub(crate) worker: Rc<Worker>,
+    /// Where it came in.
+    pub(crate) listener: Rc<Listener>,
     /// The client's end.
     pub(crate) address: SocketAddr,
     /// This end.
     pub(crate) local: SocketAddr,
+    /// Whether what it says of others is believed.
+    pub(crate) is_trusted: bool,
     /// The client's address, ready to be forwarded.
     pub(crate) forwarded_for: HeaderValue,
     /// How the client came here: `http` or `https`.
@@ -90,15 +94,17 @@ enum Ending {
 impl ClientConnection {
     fn new(
         worker: &Rc<Worker>,
-        listener: &Listener,
+        listener: &Rc<Listener>,
         (address, local): (SocketAddr, SocketAddr),
         greeting: &Greeting,
         traffic: Rc<Traffic>,
     ) -> Self {
-        let text = Bytes::from(address.ip().to_canonical().to_string());
+        let ip = address.ip().to_canonical();
+        let text = Bytes::from(ip.to_string());
         Self {
             address,
             local,
+            is_trusted: listener.settings.forwarding.trusts(ip),
             // An address has no characters that a header can't have.
             forwarded_for: HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("unknown")),
             scheme: HeaderValue::from_static(if greeting.is_tls { "https" } else { "http" }),
@@ -115,6 +121,7 @@ impl ClientConnection {
             ending: Cell::new(Ending::None),
             waker: RefCell::new(None),
             worker: Rc::clone(worker),
+            listener: Rc::clone(listener),
         }
     }
 
@@ -122,6 +129,7 @@ impl ClientConnection {
     pub(crate) fn stand_in(&self) -> Self {
         Self {
             worker: Rc::clone(&self.worker),
+            listener: Rc::clone(&self.listener),
             forwarded_for: self.forwarded_for.clone(),
             scheme: self.scheme.clone(),
             identity: self.identity.clone(),
@@ -136,6 +144,13 @@ impl ClientConnection {
             waker: RefCell::new(None),
             ..*self
         }
+    }
+
+    /// Both ends, as an endpoint is told of them: `client` is who a request comes from. Of one behind other proxies no
+    /// port is known.
+    pub(crate) fn ends(&self, client: IpAddr) -> (SocketAddr, SocketAddr) {
+        let is_peer = client == self.address.ip().to_canonical();
+        (if is_peer { self.address } else { SocketAddr::new(client, 0) }, self.local)
     }
 
     /// Ends the connection when the request that is under way is done, or at once if there is none.
@@ -274,6 +289,7 @@ fn begin(client: &Rc<ClientConnection>, request: Request<Incoming>, timer: Rc<La
         Ok(inbound) => inbound,
         Err(failure) => return Begun::Answered(Box::new(respond(&failure, record))),
     };
+    record.identify(&inbound.head);
     let Some(route) = client.worker.route(&inbound.head.parts) else {
         return Begun::Answered(Box::new(respond(&Failure::NoRoute, record)));
     };

@@ -32,7 +32,8 @@ pub(super) async fn send(
     let clock = record.client.worker.clock;
     let (mut now, mut must_be_fresh) = (began, false);
     loop {
-        let idle = if must_be_fresh { None } else { endpoint.checkout(now, settings) };
+        let idle =
+            if must_be_fresh || settings.proxy_protocol.is_some() { None } else { endpoint.checkout(now, settings) };
         let mut upstream = match idle {
             Some(upstream) => {
                 endpoint.metrics.connections_reused.increment(1);
@@ -40,7 +41,8 @@ pub(super) async fn send(
             }
             None => {
                 // In a box, because it is rare and would make every request's future larger.
-                let upstream = Box::pin(Upstream::open(endpoint, settings)).await?;
+                let ends = record.client.ends(inbound.head.client);
+                let upstream = Box::pin(Upstream::open(endpoint, settings, ends)).await?;
                 endpoint.metrics.connections_opened.increment(1);
                 now = clock.now();
                 attempt.connected(now);

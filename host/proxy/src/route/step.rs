@@ -9,8 +9,8 @@ use sluicegate_core::RateLimiter;
 
 use super::{HeaderChanges, Route, RouteTable, Target, key::hash_of, path_change::Changed};
 use crate::{
-    cluster::Cluster, connection::ClientConnection, failure::Failure, handle::ControlError, mirror::mirror,
-    request::Inbound, worker::Worker,
+    cluster::Cluster, connection::ClientConnection, failure::Failure, forwarding::scheme_of, handle::ControlError,
+    mirror::mirror, request::Inbound, worker::Worker,
 };
 
 /// A route, as one worker uses it.
@@ -63,7 +63,8 @@ impl WorkerRoute {
         match &route.target {
             Target::Clusters(_) => {}
             Target::Redirect(redirect) => {
-                let answer = redirect.answer(&route.matches.path, &inbound.head.parts, &client.scheme, rules);
+                let parts = &inbound.head.parts;
+                let answer = redirect.answer(&route.matches.path, parts, scheme_of(&parts.headers, client), rules);
                 return answer.map(Step::Answer).ok_or(BAD_PATH);
             }
             Target::Respond(response) => return Ok(Step::Answer(response.answer())),

@@ -12,6 +12,7 @@ mod sending;
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -59,6 +60,8 @@ pub(crate) struct Upstream {
     keeps_alive: bool,
     /// Whether anything came since the request was begun.
     has_answered: bool,
+    /// Whether the endpoint was told whom it is for, so that it can be for nobody else.
+    is_announced: bool,
     /// Whether it carried a request before.
     pub(crate) reused: bool,
     /// When it became idle.
@@ -76,10 +79,14 @@ pub(crate) enum Broken {
 }
 
 impl Upstream {
-    /// A new connection.
-    pub(crate) async fn open(endpoint: &WorkerEndpoint, settings: &ClusterSettings) -> Result<Box<Self>, Failure> {
+    /// A new connection. `ends` are those of which the endpoint is told, where it is.
+    pub(crate) async fn open(
+        endpoint: &WorkerEndpoint,
+        settings: &ClusterSettings,
+        ends: (SocketAddr, SocketAddr),
+    ) -> Result<Box<Self>, Failure> {
         let waiting = place(Arc::clone(&endpoint.load), Resource::Pending, settings)?;
-        let (stream, open) = connect(endpoint, settings).await?;
+        let (stream, open) = connect(endpoint, settings, Some(ends)).await?;
         drop(waiting);
         let (io, _) = Io::new(stream);
         Ok(Box::new(Self {
@@ -92,6 +99,7 @@ impl Upstream {
             awaits_head: false,
             keeps_alive: true,
             has_answered: false,
+            is_announced: settings.proxy_protocol.is_some(),
             reused: false,
             idle_since: 0,
             _open: open,
@@ -213,7 +221,7 @@ impl Upstream {
 
     /// Whether the last request and its answer are through, so that the connection can carry another request.
     pub(crate) fn is_idle(&self) -> bool {
-        self.is_answered() && self.keeps_alive && self.sending.is_done() && self.input.is_empty()
+        self.is_answered() && self.keeps_alive && !self.is_announced && self.sending.is_done() && self.input.is_empty()
     }
 
     /// The stream itself, and what came over it already, after a switch of protocols.

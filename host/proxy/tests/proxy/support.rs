@@ -271,6 +271,7 @@ pub(crate) struct Proxy {
 pub(crate) const QUICK: ClusterSettings = ClusterSettings {
     protocol: UpstreamProtocol::Http1,
     tls: None,
+    proxy_protocol: None,
     connect_timeout: Duration::from_millis(500),
     response_timeout: Duration::from_millis(500),
     attempt_timeout: None,
