@@ -190,8 +190,9 @@ fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<bool, Failure> {
     if hop.has_other_coding {
         return Err(Failure::NotSupported("a transfer coding other than chunked"));
     }
-    let wants_http2 = |value: &HeaderValue| headers::tokens(value).all(|token| headers::is(token, "h2c"));
-    // An offer of HTTP/2 is passed over in silence: past this proxy's back it would be a way around its rules.
+    let wants_http2 = |value: &HeaderValue| headers::tokens(value).any(|token| headers::is(token, "h2c"));
+    // An offer of HTTP/2, also among others, is passed over in silence: past this proxy's back it would be a way
+    // around its rules.
     let upgrade = hop.upgrade.as_ref().filter(|value| !wants_http2(value));
     if hop.takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));

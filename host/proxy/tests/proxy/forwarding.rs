@@ -168,6 +168,18 @@ async fn malformed_requests_are_refused() {
 }
 
 #[tokio::test]
+async fn an_offer_of_http2_goes_no_further_in_whatever_company() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    for offer in ["h2c", "H2C", "websocket, h2c", "h2c,websocket"] {
+        let mut client = proxy.connect().await;
+        client.send(&format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: {offer}\r\n\r\n")).await;
+        let response = client.response("GET").await.unwrap();
+        assert!(!response.text().contains("upgrade"), "{offer}: {response:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_could_be_read_in_two_ways_is_refused_in_its_turn() {
     let origin = Origin::echo().await;
     let proxy = Proxy::new(&[origin.address], QUICK).await;
