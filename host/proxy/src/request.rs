@@ -136,7 +136,14 @@ fn settle_target(
         if version == Version::HTTP_2 && headers.get_all(HOST).iter().any(|other| *other != host) {
             return Err(Failure::BadRequest("two different hosts"));
         }
-        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let path = match uri.path_and_query() {
+            // An absolute target may have a query and no path: in text, it gets one (RFC 9112, section 3.2.1).
+            Some(path) if path.as_str().starts_with('?') => {
+                PathAndQuery::try_from(path.to_string()).map_err(|_| Failure::BadRequest("bad query in the target"))?
+            }
+            Some(path) => path.clone(),
+            None => PathAndQuery::from_static("/"),
+        };
         *uri = path.into();
         headers.insert(HOST, host);
         return Ok(());

@@ -180,6 +180,18 @@ async fn an_offer_of_http2_goes_no_further_in_whatever_company() {
 }
 
 #[tokio::test]
+async fn a_target_without_a_path_gets_one() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    for (target, expected) in [("http://a", "GET / "), ("http://a?b", "GET /?b "), ("http://a/?b", "GET /?b ")] {
+        let mut client = proxy.connect().await;
+        client.send(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let response = client.response("GET").await.unwrap();
+        assert!(response.text().starts_with(expected), "{target}: {response:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_could_be_read_in_two_ways_is_refused_in_its_turn() {
     let origin = Origin::echo().await;
     let proxy = Proxy::new(&[origin.address], QUICK).await;
