@@ -164,7 +164,7 @@ impl Record {
     /// Settles a response's version, and whether the client may send another request on its connection. `length` is
     /// that of the body, if it is known.
     pub(crate) fn settle(&self, length: Option<u64>, version: &mut Version, headers: &mut HeaderMap) {
-        if self.version == Version::HTTP_2 {
+        if self.is_http2() {
             // A connection that drains says so in a frame of its own.
             return;
         }
@@ -180,6 +180,10 @@ impl Record {
         if must_close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.version == Version::HTTP_2
     }
 
     fn is_http_10(&self) -> bool {

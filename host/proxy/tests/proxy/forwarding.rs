@@ -168,6 +168,18 @@ async fn malformed_requests_are_refused() {
 }
 
 #[tokio::test]
+async fn who_asks_for_a_tunnel_and_does_not_wait_has_no_request_of_it_answered() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send(&format!("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n{GET}")).await;
+    let response = client.response("CONNECT").await.unwrap();
+    assert_eq!((response.status(), response.header("connection")), (501, Some("close")));
+    assert!(client.ended().await);
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
 async fn an_offer_of_http2_goes_no_further_in_whatever_company() {
     let origin = Origin::echo().await;
     let proxy = Proxy::new(&[origin.address], QUICK).await;
