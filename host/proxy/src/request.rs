@@ -6,11 +6,15 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    request::Parts,
     uri::PathAndQuery,
 };
 use hyper::body::{Body, Incoming};
 use sluicegate_policy::RequestHead;
-use sluicegate_wire::path::{PathRules, normalize};
+use sluicegate_wire::{
+    framing::{Http2Head, Rules},
+    path::{PathRules, normalize},
+};
 
 use crate::{
     body::RequestBody,
@@ -84,6 +88,9 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     if parts.method == Method::CONNECT {
         return Err(Failure::NotSupported("CONNECT"));
     }
+    if parts.version == Version::HTTP_2 {
+        check_http2(&parts, !incoming.is_end_stream(), &client.worker.limits.head)?;
+    }
     settle_target(&mut parts.uri, &mut parts.headers, parts.version, client)?;
     if let Some(rules) = &client.path_rules {
         settle_path(&mut parts.uri, rules)?;
@@ -119,6 +126,18 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         expects_continue: hop.expects_continue,
         hash: 0,
     }))
+}
+
+/// What came over HTTP/1.1 was checked before hyper saw it. HTTP/2 leaves room for what that has not.
+fn check_http2(parts: &Parts, has_body: bool, rules: &Rules) -> Result<(), Failure> {
+    let head = Http2Head {
+        method: parts.method.as_str().as_bytes(),
+        target: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes(),
+        authority: parts.uri.authority().map(|authority| authority.as_str().as_bytes()),
+        has_body,
+    };
+    let headers = parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    head.check(headers, rules).map_err(Failure::Malformed)
 }
 
 /// One host, in `Host`; one target, in origin form (RFC 9112, sections 3.2 and 3.3).
