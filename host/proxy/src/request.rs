@@ -12,13 +12,13 @@ use http::{
 use hyper::body::{Body, Incoming};
 use sluicegate_policy::RequestHead;
 use sluicegate_wire::{
-    framing::{Http2Head, Rules},
+    framing::{Http2Head, Violation},
     path::{PathRules, normalize},
 };
 
 use crate::{
     body::RequestBody,
-    connection::ClientConnection,
+    connection::{ClientConnection, Held},
     failure::Failure,
     headers::{self, CLIENT_CERTIFICATE, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Hop},
     kept::Kept,
@@ -40,6 +40,7 @@ pub(crate) struct Inbound {
     pub(crate) expects_continue: bool,
     /// Of what the route is keyed by; 0 when it is not.
     pub(crate) hash: u64,
+    _held: Option<Held>,
 }
 
 impl Inbound {
@@ -78,6 +79,7 @@ impl Inbound {
             is_upgrade: false,
             expects_continue: false,
             hash: self.hash,
+            _held: None,
         }
     }
 }
@@ -88,9 +90,11 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     if parts.method == Method::CONNECT {
         return Err(Failure::NotSupported("CONNECT"));
     }
-    if parts.version == Version::HTTP_2 {
-        check_http2(&parts, !incoming.is_end_stream(), &client.worker.limits.head)?;
-    }
+    let held = match parts.version {
+        Version::HTTP_2 => Some(check_http2(&parts, !incoming.is_end_stream(), client)?),
+        // Checked before hyper saw it; and the next one waits for its answer.
+        _ => None,
+    };
     settle_target(&mut parts.uri, &mut parts.headers, parts.version, client)?;
     if let Some(rules) = &client.path_rules {
         settle_path(&mut parts.uri, rules)?;
@@ -125,19 +129,28 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         is_upgrade,
         expects_continue: hop.expects_continue,
         hash: 0,
+        _held: held,
     }))
 }
 
-/// What came over HTTP/1.1 was checked before hyper saw it. HTTP/2 leaves room for what that has not.
-fn check_http2(parts: &Parts, has_body: bool, rules: &Rules) -> Result<(), Failure> {
+/// What a header takes up beside its name and its value (RFC 7541, section 4.1).
+const FIELD: usize = 32;
+
+/// HTTP/2 leaves room for what HTTP/1.1 would not let pass, and for many heads at a time.
+fn check_http2(parts: &Parts, has_body: bool, client: &ClientConnection) -> Result<Held, Failure> {
     let head = Http2Head {
         method: parts.method.as_str().as_bytes(),
         target: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes(),
         authority: parts.uri.authority().map(|authority| authority.as_str().as_bytes()),
         has_body,
     };
-    let headers = parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-    head.check(headers, rules).map_err(Failure::Malformed)
+    let mut bytes = head.target.len();
+    let headers = parts.headers.iter().map(|(name, value)| {
+        bytes += name.as_str().len() + value.len() + FIELD;
+        (name.as_str().as_bytes(), value.as_bytes())
+    });
+    head.check(headers, &client.worker.limits.head).map_err(Failure::Malformed)?;
+    client.heads.hold(bytes).ok_or(Failure::Malformed(Violation::HeadersTooLarge))
 }
 
 /// One host, in `Host`; one target, in origin form (RFC 9112, sections 3.2 and 3.3).

@@ -3,6 +3,7 @@
 mod announced;
 mod checked;
 mod greeting;
+mod heads;
 mod http1;
 mod http2;
 
@@ -44,6 +45,7 @@ use crate::{
 use greeting::{Greeting, greet};
 
 pub(crate) use checked::Refused;
+pub(crate) use heads::{HeadBytes, Held};
 pub(crate) use http2::LocalExecutor;
 
 /// A client's connection, as its requests and the worker see it.
@@ -66,6 +68,8 @@ pub(crate) struct ClientConnection {
     timer: Rc<LazyTimer>,
     /// How many requests have come, where they come one after the other.
     begun: Cell<u64>,
+    /// The heads of the requests that wait for their answers, where there can be many, together.
+    pub(crate) heads: Rc<HeadBytes>,
     /// How many requests are under way.
     pub(crate) active: Cell<u32>,
     /// If none is, since when the next one is waited for.
@@ -107,6 +111,7 @@ impl ClientConnection {
             traffic,
             timer: Rc::new(LazyTimer::new(worker.clock)),
             begun: Cell::new(0),
+            heads: Rc::default(),
             active: Cell::new(0),
             quiet_since: Cell::new(worker.clock.now()),
             slow_since: Cell::new(None),
@@ -128,6 +133,7 @@ impl ClientConnection {
             traffic: Rc::default(),
             timer: Rc::new(LazyTimer::new(self.worker.clock)),
             begun: Cell::new(0),
+            heads: Rc::default(),
             active: Cell::new(0),
             quiet_since: Cell::new(0),
             slow_since: Cell::new(None),
