@@ -1,6 +1,11 @@
 //! What is counted and logged of a request, whichever way it ends.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version,
@@ -10,8 +15,15 @@ use hyper::body::Incoming;
 use sluicegate_policy::Picked;
 
 use crate::{
-    body::Upload, cluster::Cluster, connection::ClientConnection, endpoint::WorkerEndpoint, failure::Failure, grpc,
-    metrics::ClusterMetrics, route::WorkerRoute, timer::LazyTimer,
+    body::Upload,
+    cluster::Cluster,
+    connection::{ClientConnection, HeldUp},
+    endpoint::WorkerEndpoint,
+    failure::Failure,
+    grpc,
+    metrics::ClusterMetrics,
+    route::WorkerRoute,
+    timer::LazyTimer,
 };
 
 /// Lives from a request's head to the end of its response, and counts and logs the request when it goes.
@@ -148,6 +160,17 @@ impl Record {
         if self.version == Version::HTTP_11 {
             self.client.traffic.inform(status, headers);
         }
+    }
+
+    /// Ready when the client takes more of the response. Over HTTP/1.1 nobody asks for more before that; over HTTP/2
+    /// each of its streams would, and a piece of each be held for a client that reads nothing.
+    pub(crate) fn poll_wanted(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_http2() { self.client.traffic.poll_unblocked(cx) } else { Poll::Ready(()) }
+    }
+
+    /// Counts the response among those that nobody asks for more of, where the client says how much it takes.
+    pub(crate) fn hold_up(&self) -> Option<HeldUp> {
+        self.is_http2().then(|| HeldUp::new(Rc::clone(&self.client)))
     }
 
     /// The response's body broke off on its way.
