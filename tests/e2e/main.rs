@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // Tests may look at the clock.
 
+mod attacks;
 mod conformance;
 mod discovery;
 mod forwarding;

@@ -18,6 +18,7 @@ use sluicegate_core::Outcome;
 
 use crate::{
     attempt::Attempt,
+    connection::HeldUp,
     kept::{Kept, Reader},
     multiplexed::Stream,
     record::Record,
@@ -256,6 +257,8 @@ struct Relay {
     attempt: Option<Attempt>,
     record: Record,
     watch: Watch,
+    /// While it is not asked for more.
+    held_up: Option<HeldUp>,
 }
 
 impl ResponseBody {
@@ -275,9 +278,9 @@ impl ResponseBody {
                 attempt.release(upstream);
             }
             attempt.finish(Outcome::Answered);
-            return Self(Kind::Relay(Relay { source, attempt: None, record, watch: Watch::default() }));
+            return Self(Kind::Relay(Relay::new(source, None, record)));
         }
-        let mut relay = Relay { source, attempt: Some(attempt), record, watch: Watch::default() };
+        let mut relay = Relay::new(source, Some(attempt), record);
         if relay.source.is_end_stream() {
             relay.finish(Outcome::Answered);
         }
@@ -286,7 +289,13 @@ impl ResponseBody {
 }
 
 impl Relay {
+    fn new(source: Source, attempt: Option<Attempt>, record: Record) -> Self {
+        Self { source, attempt, record, watch: Watch::default(), held_up: None }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> PolledFrame {
+        ready!(self.record.poll_wanted(cx));
+        self.held_up = None;
         let frame = self.source.poll_frame(cx);
         match &frame {
             Poll::Pending => {
@@ -302,6 +311,8 @@ impl Relay {
                 if frame.is_trailers() || self.source.is_end_stream() {
                     self.finish(Outcome::Answered);
                 }
+                // hyper asks for more when the client has made room for this.
+                self.held_up = self.record.hold_up();
             }
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(%error, "an endpoint's body broke off");

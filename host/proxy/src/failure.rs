@@ -94,6 +94,12 @@ pub(crate) const LABELS: [&str; 18] = [
 ];
 
 impl Failure {
+    /// Whether what follows on an HTTP/1.1 connection could be meant for somebody else: who asks for a tunnel may not have
+    /// waited for the answer (RFC 9931, section 4).
+    pub(crate) fn ends_connection(&self) -> bool {
+        matches!(self, Self::NotSupported("CONNECT"))
+    }
+
     /// Where it is in [`LABELS`].
     pub(crate) fn index(&self) -> usize {
         match self {

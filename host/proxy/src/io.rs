@@ -39,6 +39,8 @@ pub(crate) struct Traffic {
     pub(crate) refused: Cell<Option<Refused>>,
     /// Whether the peer takes no more for now.
     pub(crate) is_blocked: Cell<bool>,
+    /// Who waits until it does.
+    waiting: RefCell<Vec<Waker>>,
     /// Whether some of a request's head is here, but not all, where that is checked.
     pub(crate) has_partial_head: Cell<bool>,
     /// What is said to a client before its answer.
@@ -51,10 +53,25 @@ impl Traffic {
         self.received.take() | self.sent_some.take()
     }
 
+    /// Ready unless the peer takes no more for now.
+    pub(crate) fn poll_unblocked(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.is_blocked.get() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
     fn wrote(&self, written: &Poll<io::Result<usize>>) {
-        self.is_blocked.set(written.is_pending());
+        let was_blocked = self.is_blocked.replace(written.is_pending());
         if written.is_ready() {
             self.sent_some.set(true);
+            if was_blocked {
+                self.waiting.take().into_iter().for_each(Waker::wake);
+            }
         }
     }
 

@@ -1,6 +1,14 @@
 //! What is counted and logged of a request, whichever way it ends.
 
-use std::{fmt::Display, net::IpAddr, ops::Range, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    net::IpAddr,
+    ops::Range,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version,
@@ -12,7 +20,7 @@ use sluicegate_policy::{Picked, RequestHead};
 use crate::{
     body::Upload,
     cluster::Cluster,
-    connection::ClientConnection,
+    connection::{ClientConnection, HeldUp},
     endpoint::WorkerEndpoint,
     failure::Failure,
     grpc,
@@ -180,6 +188,17 @@ impl Record {
         }
     }
 
+    /// Ready when the client takes more of the response. Over HTTP/1.1 nobody asks for more before that; over HTTP/2
+    /// each of its streams would, and a piece of each be held for a client that reads nothing.
+    pub(crate) fn poll_wanted(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_http2() { self.client.traffic.poll_unblocked(cx) } else { Poll::Ready(()) }
+    }
+
+    /// Counts the response among those that nobody asks for more of, where the client says how much it takes.
+    pub(crate) fn hold_up(&self) -> Option<HeldUp> {
+        self.is_http2().then(|| HeldUp::new(Rc::clone(&self.client)))
+    }
+
     /// The response's body broke off on its way.
     pub(crate) fn broke_off(&mut self) {
         if let Some(log) = &mut self.log {
@@ -194,7 +213,7 @@ impl Record {
     /// Settles a response's version, and whether the client may send another request on its connection. `length` is
     /// that of the body, if it is known.
     pub(crate) fn settle(&self, length: Option<u64>, version: &mut Version, headers: &mut HeaderMap) {
-        if self.version == Version::HTTP_2 {
+        if self.is_http2() {
             // A connection that drains says so in a frame of its own.
             return;
         }
@@ -210,6 +229,10 @@ impl Record {
         if must_close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.version == Version::HTTP_2
     }
 
     fn is_http_10(&self) -> bool {

@@ -6,15 +6,19 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    request::Parts,
     uri::PathAndQuery,
 };
 use hyper::body::{Body, Incoming};
 use sluicegate_policy::RequestHead;
-use sluicegate_wire::path::{PathRules, normalize};
+use sluicegate_wire::{
+    framing::{Http2Head, Violation},
+    path::{PathRules, normalize},
+};
 
 use crate::{
     body::RequestBody,
-    connection::ClientConnection,
+    connection::{ClientConnection, Held},
     failure::Failure,
     forwarding::{forward_client, name_request},
     headers::{self, Hop},
@@ -37,6 +41,7 @@ pub(crate) struct Inbound {
     pub(crate) expects_continue: bool,
     /// Of what the route is keyed by; 0 when it is not.
     pub(crate) hash: u64,
+    _held: Option<Held>,
 }
 
 impl Inbound {
@@ -75,6 +80,7 @@ impl Inbound {
             is_upgrade: false,
             expects_continue: false,
             hash: self.hash,
+            _held: None,
         }
     }
 }
@@ -85,6 +91,11 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     if parts.method == Method::CONNECT {
         return Err(Failure::NotSupported("CONNECT"));
     }
+    let held = match parts.version {
+        Version::HTTP_2 => Some(check_http2(&parts, !incoming.is_end_stream(), client)?),
+        // Checked before hyper saw it; and the next one waits for its answer.
+        _ => None,
+    };
     settle_target(&mut parts.uri, &mut parts.headers, parts.version, client)?;
     if let Some(rules) = &client.path_rules {
         settle_path(&mut parts.uri, rules)?;
@@ -120,7 +131,28 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         is_upgrade,
         expects_continue: hop.expects_continue,
         hash: 0,
+        _held: held,
     }))
+}
+
+/// What a header takes up beside its name and its value (RFC 7541, section 4.1).
+const FIELD: usize = 32;
+
+/// HTTP/2 leaves room for what HTTP/1.1 would not let pass, and for many heads at a time.
+fn check_http2(parts: &Parts, has_body: bool, client: &ClientConnection) -> Result<Held, Failure> {
+    let head = Http2Head {
+        method: parts.method.as_str().as_bytes(),
+        target: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes(),
+        authority: parts.uri.authority().map(|authority| authority.as_str().as_bytes()),
+        has_body,
+    };
+    let mut bytes = head.target.len();
+    let headers = parts.headers.iter().map(|(name, value)| {
+        bytes += name.as_str().len() + value.len() + FIELD;
+        (name.as_str().as_bytes(), value.as_bytes())
+    });
+    head.check(headers, &client.worker.limits.head).map_err(Failure::Malformed)?;
+    client.heads.hold(bytes).ok_or(Failure::Malformed(Violation::HeadersTooLarge))
 }
 
 /// One host, in `Host`; one target, in origin form (RFC 9112, sections 3.2 and 3.3).
@@ -138,7 +170,14 @@ fn settle_target(
         if version == Version::HTTP_2 && headers.get_all(HOST).iter().any(|other| *other != host) {
             return Err(Failure::BadRequest("two different hosts"));
         }
-        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let path = match uri.path_and_query() {
+            // An absolute target may have a query and no path: in text, it gets one (RFC 9112, section 3.2.1).
+            Some(path) if path.as_str().starts_with('?') => {
+                PathAndQuery::try_from(path.to_string()).map_err(|_| Failure::BadRequest("bad query in the target"))?
+            }
+            Some(path) => path.clone(),
+            None => PathAndQuery::from_static("/"),
+        };
         *uri = path.into();
         headers.insert(HOST, host);
         return Ok(());
@@ -192,8 +231,9 @@ fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<bool, Failure> {
     if hop.has_other_coding {
         return Err(Failure::NotSupported("a transfer coding other than chunked"));
     }
-    let wants_http2 = |value: &HeaderValue| headers::tokens(value).all(|token| headers::is(token, "h2c"));
-    // An offer of HTTP/2 is passed over in silence: past this proxy's back it would be a way around its rules.
+    let wants_http2 = |value: &HeaderValue| headers::tokens(value).any(|token| headers::is(token, "h2c"));
+    // An offer of HTTP/2, also among others, is passed over in silence: past this proxy's back it would be a way
+    // around its rules.
     let upgrade = hop.upgrade.as_ref().filter(|value| !wants_http2(value));
     if hop.takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));

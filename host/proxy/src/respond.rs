@@ -41,5 +41,8 @@ pub(crate) fn respond(failure: &Failure, mut record: Record) -> Response<Respons
         parts.headers.insert(header::RETRY_AFTER, seconds.into());
     }
     record.settle(Some(record.bytes), &mut parts.version, &mut parts.headers);
+    if failure.ends_connection() && !record.is_http2() {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Response::from_parts(parts, body)
 }

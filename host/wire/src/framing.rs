@@ -15,6 +15,7 @@ mod chunked;
 mod fields;
 mod head;
 mod host;
+mod http2;
 mod names;
 mod rules;
 mod scan;
@@ -24,6 +25,7 @@ mod tests;
 mod violation;
 
 pub use chunked::{Chunks, Piece};
+pub use http2::Http2Head;
 pub use names::is_forbidden_trailer;
 pub use rules::{OddNames, Rules};
 pub use violation::Violation;

@@ -3,6 +3,8 @@
 mod announced;
 mod checked;
 mod greeting;
+mod heads;
+mod held_up;
 mod http1;
 mod http2;
 
@@ -44,6 +46,8 @@ use crate::{
 use greeting::{Greeting, greet};
 
 pub(crate) use checked::Refused;
+pub(crate) use heads::{HeadBytes, Held};
+pub(crate) use held_up::HeldUp;
 pub(crate) use http2::LocalExecutor;
 
 /// A client's connection, as its requests and the worker see it.
@@ -70,10 +74,16 @@ pub(crate) struct ClientConnection {
     timer: Rc<LazyTimer>,
     /// How many requests have come, where they come one after the other.
     begun: Cell<u64>,
+    /// The heads of the requests that wait for their answers, where there can be many, together.
+    pub(crate) heads: Rc<HeadBytes>,
     /// How many requests are under way.
     pub(crate) active: Cell<u32>,
     /// If none is, since when the next one is waited for.
     pub(crate) quiet_since: Cell<u64>,
+    /// How many bodies are not asked for, because their client has not made room for more of them (HTTP/2).
+    held_up: Cell<u32>,
+    /// Set when one of them is asked for; cleared when the worker looks.
+    made_room: Cell<bool>,
     /// Since when its client has been seen to be slow, if it is.
     slow_since: Cell<Option<u64>>,
     /// Whether its requests are turned away, because it is one connection too many.
@@ -113,8 +123,11 @@ impl ClientConnection {
             traffic,
             timer: Rc::new(LazyTimer::new(worker.clock)),
             begun: Cell::new(0),
+            heads: Rc::default(),
             active: Cell::new(0),
             quiet_since: Cell::new(worker.clock.now()),
+            held_up: Cell::new(0),
+            made_room: Cell::new(false),
             slow_since: Cell::new(None),
             is_excess: greeting.is_excess,
             tunnel: RefCell::default(),
@@ -136,8 +149,11 @@ impl ClientConnection {
             traffic: Rc::default(),
             timer: Rc::new(LazyTimer::new(self.worker.clock)),
             begun: Cell::new(0),
+            heads: Rc::default(),
             active: Cell::new(0),
             quiet_since: Cell::new(0),
+            held_up: Cell::new(0),
+            made_room: Cell::new(false),
             slow_since: Cell::new(None),
             tunnel: RefCell::default(),
             ending: Cell::new(Ending::None),
@@ -166,11 +182,11 @@ impl ClientConnection {
     /// Whether its client has kept this side waiting for too long. To be asked every now and then.
     pub(crate) fn is_slow(&self, now: u64) -> bool {
         let limits = &self.worker.limits;
-        let sent_some = self.traffic.sent_some.take();
+        let (sent_some, made_room) = (self.traffic.sent_some.take(), self.made_room.take());
         let is_begun = self.active.get() == 0 && self.traffic.has_partial_head.get();
         let timeout = if is_begun {
             limits.head_timeout
-        } else if self.traffic.is_blocked.get() && !sent_some {
+        } else if self.traffic.is_blocked.get() && !sent_some || self.held_up.get() > 0 && !made_room {
             limits.write_timeout
         } else {
             self.slow_since.set(None);

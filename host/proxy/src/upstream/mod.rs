@@ -44,6 +44,10 @@ const PIECE: usize = 8 * 1024;
 /// How much is read at a time of a large body. More is not in the socket's buffer most of the time.
 const LARGE_PIECE: usize = 64 * 1024;
 
+/// How often an endpoint may say something before its answer. They are held for a client that reads slowly, and nobody
+/// has more than a few to say.
+const MAX_INFORMATIONAL: u32 = 32;
+
 /// A connection to an endpoint: in use by one request, or idle.
 pub(crate) struct Upstream {
     io: Io,
@@ -58,6 +62,8 @@ pub(crate) struct Upstream {
     awaits_head: bool,
     /// Whether the connection is good for another request after this answer.
     keeps_alive: bool,
+    /// How often the endpoint has said something before its answer.
+    informed: u32,
     /// Whether anything came since the request was begun.
     has_answered: bool,
     /// Whether the endpoint was told whom it is for, so that it can be for nobody else.
@@ -97,6 +103,7 @@ impl Upstream {
             receiving: Receiving::None,
             method: Method::GET,
             awaits_head: false,
+            informed: 0,
             keeps_alive: true,
             has_answered: false,
             is_announced: settings.proxy_protocol.is_some(),
@@ -117,6 +124,7 @@ impl Upstream {
         self.sending.begin(head, body, hold);
         self.method.clone_from(&head.method);
         (self.awaits_head, self.has_answered) = (true, false);
+        self.informed = 0;
     }
 
     /// Whether any of the request has gone out, and whether anything has come back.
@@ -161,9 +169,14 @@ impl Upstream {
         inform: &mut impl FnMut(StatusCode, &HeaderMap),
     ) -> Result<Option<Response<()>>, BadAnswer> {
         while let Some(mut head) = receiving::take_head(&mut self.input, &mut self.seen)? {
+            let is_interim = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
+            self.informed += u32::from(is_interim);
+            if self.informed > MAX_INFORMATIONAL {
+                return Err(BadAnswer::TooManyInformational);
+            }
             if head.status == StatusCode::CONTINUE {
                 self.sending.go_on();
-            } else if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            } else if is_interim {
                 inform(head.status, &head.headers);
             } else {
                 self.awaits_head = false;

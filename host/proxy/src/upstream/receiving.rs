@@ -34,6 +34,8 @@ pub(crate) enum BadAnswer {
     Syntax(#[from] httparse::Error),
     #[error("its head is larger than {MAX_HEAD} bytes")]
     TooLarge,
+    #[error("it said too much before its answer (1xx)")]
+    TooManyInformational,
     #[error("{0}")]
     Framing(&'static str),
 }

@@ -71,6 +71,32 @@ async fn early_hints_reach_the_client() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_says_something_before_its_answer_comes_to_it() {
+    let hint = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n";
+    let answer = |hints: usize| format!("{}HTTP/1.1 204 No Content\r\n\r\n", hint.repeat(hints));
+    let origin = Origin::canned(answer(32).leak(), 1).await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send(GET).await;
+    for _ in 0..32 {
+        assert_eq!(client.head().await.unwrap().status(), 103);
+    }
+    assert_eq!(client.head().await.unwrap().status(), 204);
+    // More than that would be held for a client that reads slowly.
+    for flood in [answer(33), "HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000)] {
+        let origin = Origin::canned(flood.leak(), 1).await;
+        let proxy = Proxy::new(&[origin.address], QUICK).await;
+        let mut client = proxy.connect().await;
+        client.send(GET).await;
+        let mut head = client.head().await.unwrap();
+        while head.status() == 103 {
+            head = client.head().await.unwrap();
+        }
+        assert_eq!((head.status(), head.header("x-sluicegate-error")), (502, Some("bad_response")));
+    }
+}
+
+#[tokio::test]
 async fn answers_that_could_be_read_in_two_ways_are_refused() {
     for response in [
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",

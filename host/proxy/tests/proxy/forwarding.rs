@@ -168,6 +168,42 @@ async fn malformed_requests_are_refused() {
 }
 
 #[tokio::test]
+async fn who_asks_for_a_tunnel_and_does_not_wait_has_no_request_of_it_answered() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send(&format!("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n{GET}")).await;
+    let response = client.response("CONNECT").await.unwrap();
+    assert_eq!((response.status(), response.header("connection")), (501, Some("close")));
+    assert!(client.ended().await);
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_offer_of_http2_goes_no_further_in_whatever_company() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    for offer in ["h2c", "H2C", "websocket, h2c", "h2c,websocket"] {
+        let mut client = proxy.connect().await;
+        client.send(&format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: {offer}\r\n\r\n")).await;
+        let response = client.response("GET").await.unwrap();
+        assert!(!response.text().contains("upgrade"), "{offer}: {response:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_without_a_path_gets_one() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    for (target, expected) in [("http://a", "GET / "), ("http://a?b", "GET /?b "), ("http://a/?b", "GET /?b ")] {
+        let mut client = proxy.connect().await;
+        client.send(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let response = client.response("GET").await.unwrap();
+        assert!(response.text().starts_with(expected), "{target}: {response:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_could_be_read_in_two_ways_is_refused_in_its_turn() {
     let origin = Origin::echo().await;
     let proxy = Proxy::new(&[origin.address], QUICK).await;

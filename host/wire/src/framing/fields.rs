@@ -164,7 +164,7 @@ pub(super) fn expect_lf(byte: u8) -> Result<(), Violation> {
 }
 
 #[cold]
-fn check_odd(name: &[u8], odd_names: OddNames) -> Result<(), Violation> {
+pub(super) fn check_odd(name: &[u8], odd_names: OddNames) -> Result<(), Violation> {
     match odd_names {
         _ if names::is_framing_alias(name) => Err(Violation::AliasName),
         OddNames::Allow => Ok(()),

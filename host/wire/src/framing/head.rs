@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The longest method that is registered, UPDATEREDIRECTREF, has 17.
-const METHOD_BYTES: usize = 32;
+pub(super) const METHOD_BYTES: usize = 32;
 
 /// The largest length of a body or a chunk, in bytes: what fits a signed integer of 64 bits, which others may use.
 pub(super) const LARGEST: u64 = i64::MAX as u64;
@@ -223,7 +223,7 @@ impl Head {
 
     /// Takes in what a header says that matters here.
     #[inline]
-    fn take(&mut self, bytes: &[u8], name: &[u8], value: &[u8]) -> Result<(), Violation> {
+    pub(super) fn take(&mut self, bytes: &[u8], name: &[u8], value: &[u8]) -> Result<(), Violation> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.take_host(bytes, value),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.take_length(value),

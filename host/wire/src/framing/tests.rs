@@ -2,6 +2,7 @@
 
 mod bodies;
 mod heads;
+mod http2;
 mod meaning;
 mod properties;
 mod stream;

@@ -12,6 +12,8 @@ pub enum Violation {
     BareCr,
     #[error("a header value contains a control character")]
     ControlByte,
+    #[error("a header value begins or ends with whitespace")]
+    PaddedValue,
     #[error("more than one empty line before a request")]
     EmptyLines,
     #[error("the method is missing or contains a character that no method may have")]
@@ -114,6 +116,7 @@ impl Violation {
             Self::BareLf => "bare_lf",
             Self::BareCr => "bare_cr",
             Self::ControlByte => "control_byte",
+            Self::PaddedValue => "padded_value",
             Self::EmptyLines => "empty_lines",
             Self::BadMethod => "bad_method",
             Self::MethodTooLong => "method_too_long",
