@@ -62,6 +62,7 @@ impl WorkerEndpoint {
     pub(crate) fn park(&self, mut upstream: Box<Upstream>, now: u64, settings: &ClusterSettings) {
         let mut idle = self.idle.borrow_mut();
         if !self.is_retired.get() && idle.len() < settings.max_idle_per_endpoint {
+            upstream.shrink();
             upstream.reused = true;
             upstream.idle_since = now;
             idle.push(upstream);

@@ -237,6 +237,13 @@ impl Upstream {
         self.is_answered() && self.keeps_alive && !self.is_announced && self.sending.is_done() && self.input.is_empty()
     }
 
+    /// Lets go of memory that only large answers need. To be called when it is idle.
+    pub(crate) fn shrink(&mut self) {
+        if self.input.capacity() > 2 * PIECE {
+            self.input = BytesMut::new();
+        }
+    }
+
     /// The stream itself, and what came over it already, after a switch of protocols.
     pub(crate) fn into_tunnel(self) -> (Io, Bytes) {
         (self.io, self.input.freeze())
