@@ -160,8 +160,10 @@ def main():
             for name, process in proxies.items():
                 before = memory(process.pid)
                 connections = idle(PORTS[name], IDLE)
-                each = (memory(process.pid) - before) / IDLE
-                print(f"{IDLE} idle connections: {name} {each:.2f} KiB each, {memory(process.pid) / 1024:.0f} MiB in all", flush=True)
+                at_once = (memory(process.pid) - before) / IDLE
+                time.sleep(5)
+                later = (memory(process.pid) - before) / IDLE
+                print(f"{IDLE} idle connections: {name} {at_once:.2f} KiB each, after 5 s {later:.2f}", flush=True)
                 for connection in connections:
                     connection.close()
         finally:

@@ -10,6 +10,7 @@ use std::{
 
 use http::{HeaderMap, StatusCode};
 use hyper::rt::{Read, ReadBufCursor, Write};
+use sluicegate_wire::framing::Phase;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -41,8 +42,10 @@ pub(crate) struct Traffic {
     pub(crate) is_blocked: Cell<bool>,
     /// Who waits until it does.
     waiting: RefCell<Vec<Waker>>,
-    /// Whether some of a request's head is here, but not all, where that is checked.
-    pub(crate) has_partial_head: Cell<bool>,
+    /// How far what was received has come, where that is checked.
+    pub(crate) phase: Cell<Option<Phase>>,
+    /// Whether whoever writes has had nothing on its way out since it last wrote, where that is checked.
+    pub(crate) is_flushed: Cell<bool>,
     /// What is said to a client before its answer.
     pub(crate) informational: RefCell<Vec<u8>>,
 }
@@ -141,6 +144,11 @@ impl Io {
             self.traffic.received.set(true);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Ready when there is something to be read, or the end.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.tcp().poll_read_ready(cx)
     }
 
     /// Whether nothing is there to be read: neither bytes nor the end.

@@ -205,7 +205,13 @@ impl Worker {
     fn sweep(&self) {
         let now = self.clock.now();
         self.clusters.borrow().values().for_each(|cluster| cluster.sweep(now));
-        self.connections.borrow().values().filter(|client| client.is_slow(now)).for_each(|client| client.cut());
+        self.connections.borrow().values().for_each(|client| {
+            if client.is_slow(now) {
+                client.cut();
+            } else {
+                client.rest(now);
+            }
+        });
     }
 
     /// Returns how many connections are still there after `timeout`. Idle ones are left open for `grace`.

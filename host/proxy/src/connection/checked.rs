@@ -43,21 +43,13 @@ pub(super) struct Checked {
     ready: usize,
     /// What is left to be said in place of what was refused.
     stand_in: &'static [u8],
-    /// Whether hyper has had nothing on its way out since it last wrote.
-    is_flushed: bool,
 }
 
 impl Checked {
     pub(super) fn new(io: Io, traffic: Rc<Traffic>, rules: Rules) -> Self {
-        Self {
-            io,
-            traffic,
-            framing: Framing::new(rules),
-            held: Vec::new(),
-            ready: 0,
-            stand_in: STAND_IN,
-            is_flushed: true,
-        }
+        traffic.is_flushed.set(true);
+        traffic.phase.set(Some(Phase::Idle));
+        Self { io, traffic, framing: Framing::new(rules), held: Vec::new(), ready: 0, stand_in: STAND_IN }
     }
 
     /// The stream itself, and what came over it and was not handed on: for another protocol than HTTP. None when the
@@ -66,10 +58,15 @@ impl Checked {
         (!self.is_refused()).then_some((self.io, self.held))
     }
 
+    /// Ready when there is something to be read, or the end.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_readable(cx)
+    }
+
     /// Says what is to be said before the answer. Not in the middle of an earlier one: then it is not said.
     fn poll_inform(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut lines = self.traffic.informational.borrow_mut();
-        if !self.is_flushed {
+        if !self.traffic.is_flushed.get() {
             lines.clear();
         }
         while !lines.is_empty() {
@@ -84,7 +81,7 @@ impl Checked {
         let Step { passed, verdict } = self.framing.advance(bytes);
         let violation = match verdict {
             Verdict::More => {
-                self.traffic.has_partial_head.set(self.framing.phase() == Phase::Head);
+                self.traffic.phase.set(Some(self.framing.phase()));
                 return passed;
             }
             Verdict::Http2 => Violation::UnsupportedVersion,
@@ -187,7 +184,7 @@ impl Read for Checked {
 impl Write for Checked {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_inform(cx))?;
-        self.is_flushed = false;
+        self.traffic.is_flushed.set(false);
         Write::poll_write(Pin::new(&mut self.io), cx, bytes)
     }
 
@@ -197,7 +194,7 @@ impl Write for Checked {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_inform(cx))?;
-        self.is_flushed = false;
+        self.traffic.is_flushed.set(false);
         Write::poll_write_vectored(Pin::new(&mut self.io), cx, slices)
     }
 
@@ -207,7 +204,7 @@ impl Write for Checked {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes when it has written all that it has.
-        self.is_flushed = true;
+        self.traffic.is_flushed.set(true);
         ready!(self.poll_inform(cx))?;
         Write::poll_flush(Pin::new(&mut self.io), cx)
     }

@@ -70,7 +70,7 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    client.watch(pin!(builder.serve_connection(io, service))).await
+    client.watch(pin!(builder.serve_connection(io, service))).await.map(drop)
 }
 
 impl<S> Served for Connection<Io, S, LocalExecutor>

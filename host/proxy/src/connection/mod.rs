@@ -23,6 +23,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use sluicegate_wire::framing::Phase;
 use sluicegate_wire::path::PathRules;
 use tokio::{net::TcpStream, time::timeout};
 
@@ -49,6 +50,9 @@ pub(crate) use checked::Refused;
 pub(crate) use heads::{HeadBytes, Held};
 pub(crate) use held_up::HeldUp;
 pub(crate) use http2::LocalExecutor;
+
+/// After how long without a request a connection gives its memory back. Clients that use theirs are back sooner.
+const REST_AFTER: Duration = Duration::from_secs(2);
 
 /// A client's connection, as its requests and the worker see it.
 pub(crate) struct ClientConnection {
@@ -86,6 +90,8 @@ pub(crate) struct ClientConnection {
     made_room: Cell<bool>,
     /// Since when its client has been seen to be slow, if it is.
     slow_since: Cell<Option<u64>>,
+    /// Whether it is to rest as soon as it can.
+    is_to_rest: Cell<bool>,
     /// Whether its requests are turned away, because it is one connection too many.
     pub(crate) is_excess: bool,
     /// What the connection becomes after a switch of protocols.
@@ -129,6 +135,7 @@ impl ClientConnection {
             held_up: Cell::new(0),
             made_room: Cell::new(false),
             slow_since: Cell::new(None),
+            is_to_rest: Cell::new(false),
             is_excess: greeting.is_excess,
             tunnel: RefCell::default(),
             ending: Cell::new(Ending::None),
@@ -155,6 +162,7 @@ impl ClientConnection {
             held_up: Cell::new(0),
             made_room: Cell::new(false),
             slow_since: Cell::new(None),
+            is_to_rest: Cell::new(false),
             tunnel: RefCell::default(),
             ending: Cell::new(Ending::None),
             waker: RefCell::new(None),
@@ -183,7 +191,7 @@ impl ClientConnection {
     pub(crate) fn is_slow(&self, now: u64) -> bool {
         let limits = &self.worker.limits;
         let (sent_some, made_room) = (self.traffic.sent_some.take(), self.made_room.take());
-        let is_begun = self.active.get() == 0 && self.traffic.has_partial_head.get();
+        let is_begun = self.active.get() == 0 && self.traffic.phase.get() == Some(Phase::Head);
         let timeout = if is_begun {
             limits.head_timeout
         } else if self.traffic.is_blocked.get() && !sent_some || self.held_up.get() > 0 && !made_room {
@@ -201,8 +209,20 @@ impl ClientConnection {
         is_past(since, timeout, now)
     }
 
-    /// Runs a connection until it ends, or somebody wants it to.
-    async fn watch(&self, mut connection: Pin<&mut impl Served>) -> hyper::Result<()> {
+    /// Lets a connection without requests give its memory back. To be asked every now and then.
+    pub(crate) fn rest(&self, now: u64) {
+        if self.is_quiet() && is_past(self.quiet_since.get(), REST_AFTER, now) && !self.is_to_rest.replace(true) {
+            self.wake();
+        }
+    }
+
+    /// Whether it is between two HTTP/1.1 requests, with nothing on its way.
+    fn is_quiet(&self) -> bool {
+        self.active.get() == 0 && self.traffic.phase.get() == Some(Phase::Idle) && self.traffic.is_flushed.get()
+    }
+
+    /// Runs a connection until it ends, or somebody wants it to, or it can rest: says whether it is that.
+    async fn watch(&self, mut connection: Pin<&mut impl Served>) -> hyper::Result<bool> {
         let mut is_told = false;
         poll_fn(|cx| {
             match self.ending.get() {
@@ -214,9 +234,13 @@ impl ClientConnection {
                     connection.as_mut().wind_down();
                 }
                 Ending::Graceful => {}
-                Ending::Now => return Poll::Ready(Ok(())),
+                Ending::Now => return Poll::Ready(Ok(false)),
             }
-            connection.as_mut().poll(cx)
+            match connection.as_mut().poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(ended.map(|()| false)),
+                Poll::Pending if self.is_to_rest.take() && self.is_quiet() => Poll::Ready(Ok(true)),
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await
     }
@@ -227,8 +251,17 @@ impl ClientConnection {
         self.ending.get() == Ending::Now
     }
 
+    /// Whether the connection has to end; if not, `cx` hears of it when it has to.
+    fn is_ending(&self, cx: &Context<'_>) -> bool {
+        self.is_cut(cx) || self.ending.get() != Ending::None
+    }
+
     fn end(&self, ending: Ending) {
         self.ending.set(ending);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

@@ -1,5 +1,8 @@
 //! What goes through, and what does not.
 
+use std::time::Duration;
+
+use sluicegate_proxy::ClusterSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{GET, Origin, Proxy, QUICK, check_failure};
@@ -296,4 +299,30 @@ async fn a_switch_of_protocols_is_asked_for_by_both_headers() {
     client.stream.shutdown().await.unwrap();
     assert_eq!(client.rest().await, b"earlyping");
     proxy.settle().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_has_rested_goes_on() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], ClusterSettings::default()).await;
+    let mut client = proxy.connect().await;
+    let rest = || tokio::time::sleep(Duration::from_millis(4500));
+    // Before the first request, between two, and with an empty line in between, which may come before a request.
+    rest().await;
+    assert_eq!(client.get("/").await.status(), 200);
+    client.send("\r").await;
+    rest().await;
+    client.send("\nPOST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhel").await;
+    rest().await;
+    client.send("lo").await;
+    assert!(client.response("POST").await.unwrap().text().ends_with("\nhello"));
+    rest().await;
+    client.send(&GET.repeat(3)).await;
+    for _ in 0..3 {
+        assert_eq!(client.response("GET").await.unwrap().status(), 200);
+    }
+    rest().await;
+    client.send("GET /\r\n\r\n").await;
+    assert_eq!(client.response("GET").await.unwrap().status(), 400);
+    assert!(client.ended().await);
 }
