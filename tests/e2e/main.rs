@@ -19,6 +19,7 @@ mod saving;
 mod state;
 mod swaps;
 mod upgrade;
+mod websocket;
 
 use sluicegate_tests::Origin;
 

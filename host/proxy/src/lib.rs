@@ -38,6 +38,7 @@ mod timer;
 mod tunnel;
 mod upstream;
 mod watch;
+mod websocket;
 mod worker;
 mod workers;
 

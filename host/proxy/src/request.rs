@@ -23,6 +23,7 @@ use crate::{
     forwarding::{forward_client, name_request},
     headers::{self, Hop},
     kept::Kept,
+    websocket::WebSocket,
 };
 
 /// A request that may be forwarded.
@@ -37,6 +38,8 @@ pub(crate) struct Inbound {
     pub(crate) is_repeatable: bool,
     /// Whether the client asks to go on in another protocol.
     pub(crate) is_upgrade: bool,
+    /// What a client that speaks HTTP/2 asks for, where that is a WebSocket.
+    pub(crate) websocket: Option<Box<WebSocket>>,
     /// Whether the client waits with its body until it is asked for it.
     pub(crate) expects_continue: bool,
     /// Of what the route is keyed by; 0 when it is not.
@@ -78,6 +81,7 @@ impl Inbound {
             kept: None,
             is_repeatable: self.is_repeatable,
             is_upgrade: false,
+            websocket: None,
             expects_continue: false,
             hash: self.hash,
             _held: None,
@@ -88,9 +92,10 @@ impl Inbound {
 /// Checks a request and makes it one of the next hop.
 pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Result<Box<Inbound>, Failure> {
     let (mut parts, incoming) = request.into_parts();
-    if parts.method == Method::CONNECT {
-        return Err(Failure::NotSupported("CONNECT"));
-    }
+    let websocket = match parts.method {
+        Method::CONNECT => Some(WebSocket::begin(&mut parts, &mut client.worker.rng.borrow_mut())?),
+        _ => None,
+    };
     let held = match parts.version {
         Version::HTTP_2 => Some(check_http2(&parts, !incoming.is_end_stream(), client)?),
         // Checked before hyper saw it; and the next one waits for its answer.
@@ -102,7 +107,7 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
     }
     let mut hop = headers::clean(&mut parts.headers);
     if parts.version != Version::HTTP_11 {
-        hop.upgrade = None;
+        hop.upgrade = websocket.as_ref().and_then(|websocket| websocket.ask(&mut parts.headers));
     }
     let is_upgrade = hop.is_special() && forward_hop(&hop, &mut parts.headers)?;
     let from = forward_client(&hop, &mut parts.headers, client);
@@ -129,6 +134,7 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         kept: None,
         is_repeatable,
         is_upgrade,
+        websocket,
         expects_continue: hop.expects_continue,
         hash: 0,
         _held: held,

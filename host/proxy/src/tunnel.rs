@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use sluicegate_core::Outcome;
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 
 use crate::{attempt::Attempt, failure::Failure, io::Io, record::Record, watch::Watch};
 
@@ -27,7 +27,7 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// Carries bytes until both sides have ended, one of them breaks, nothing moves for too long, or the worker can't
     /// wait any longer. `early`: what the client has sent already.
-    pub(crate) async fn run(self, mut client: Io, early: &[u8]) {
+    pub(crate) async fn run(self, mut client: impl AsyncRead + AsyncWrite + Unpin, early: &[u8]) {
         let Self { mut io, early: answer, attempt, mut record } = self;
         let end = {
             let (connection, traffic) = (&record.client, io.traffic());
@@ -75,7 +75,12 @@ enum End {
     Cut,
 }
 
-async fn carry(client: &mut Io, endpoint: &mut Io, early: &[u8], answer: &[u8]) -> io::Result<(u64, u64)> {
+async fn carry(
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    endpoint: &mut Io,
+    early: &[u8],
+    answer: &[u8],
+) -> io::Result<(u64, u64)> {
     endpoint.write_all(early).await?;
     client.write_all(answer).await?;
     copy_bidirectional(client, endpoint).await

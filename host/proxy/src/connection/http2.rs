@@ -63,6 +63,8 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> hyper::Result
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
+        // For WebSocket (RFC 8441).
+        .enable_connect_protocol()
         // A head, decompressed: as much as HTTP/1.1 gets.
         .max_header_list_size(client.worker.limits.head.header_bytes as u32)
         .max_pending_accept_reset_streams(MAX_RESET)

@@ -348,6 +348,10 @@ fn begin(client: &Rc<ClientConnection>, request: Request<Incoming>, timer: Rc<La
             record.cluster = Some(Rc::clone(&cluster));
             return Begun::Forward(cluster, inbound, record);
         }
+        // That would say that the WebSocket is open (RFC 8441, section 5).
+        Ok(Step::Answer(response)) if inbound.websocket.is_some() && response.status().is_success() => {
+            respond(&Failure::NotSupported("WebSocket on a route that answers by itself"), record)
+        }
         Ok(Step::Answer(response)) => answer(response, record),
         Err(failure) => respond(&failure, record),
     };

@@ -63,7 +63,12 @@ pub(super) async fn send(
         .await;
         match answer {
             Some(Ok(response)) => {
-                let source = if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                let source = if let Some(websocket) = &inbound.websocket
+                    && (is_switch && !websocket.is_accepted(response.headers()) || response.status().is_success())
+                {
+                    return Err(bad_response(endpoint, "neither a WebSocket handshake nor a refusal".into()));
+                } else if !is_switch {
                     Source::Http1(upstream)
                 } else if inbound.is_upgrade {
                     Source::Switched(upstream)

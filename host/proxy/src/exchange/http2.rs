@@ -38,6 +38,9 @@ pub(super) async fn send(
     began: u64,
     inbound: &mut Inbound,
 ) -> Result<Answer, Failure> {
+    if inbound.websocket.is_some() {
+        return Err(Failure::NotSupported("WebSocket to a cluster that speaks HTTP/2"));
+    }
     let clock = record.client.worker.clock;
     let mut now = began;
     let mut closed = 0;

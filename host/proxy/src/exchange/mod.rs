@@ -48,6 +48,7 @@ use crate::{
     respond::respond,
     timer::{Idle, nanos},
     tunnel::Tunnel,
+    websocket::WebSocket,
 };
 use retries::Retries;
 
@@ -82,7 +83,7 @@ pub(crate) async fn exchange(
         match send_in_time(&endpoint, &settings, &record, &mut attempt, picked.at, &mut inbound).await {
             Ok(answer) => {
                 let Some(wait) = retries.after_response(&answer.0, &endpoint, &mut inbound, &record) else {
-                    return relay(answer, attempt, record);
+                    return relay(answer, attempt, record, inbound.websocket.take());
                 };
                 discard(answer, attempt);
                 // In a box, because it is rare and would make every request's future larger.
@@ -192,7 +193,12 @@ fn accept(
 }
 
 /// Passes a response on to the client.
-fn relay((response, source): Answer, attempt: Attempt, mut record: Record) -> Response<ResponseBody> {
+fn relay(
+    (response, source): Answer,
+    attempt: Attempt,
+    mut record: Record,
+    websocket: Option<Box<WebSocket>>,
+) -> Response<ResponseBody> {
     let (mut parts, ()) = response.into_parts();
     record.answered(parts.status);
     record.settle(source.size_hint().exact(), &mut parts.version, &mut parts.headers);
@@ -200,7 +206,11 @@ fn relay((response, source): Answer, attempt: Attempt, mut record: Record) -> Re
         Source::Switched(upstream) => {
             let (io, early) = upstream.into_tunnel();
             let client = Rc::clone(&record.client);
-            *client.tunnel.borrow_mut() = Some(Box::new(Tunnel { io, early, attempt, record }));
+            let tunnel = Box::new(Tunnel { io, early, attempt, record });
+            match websocket {
+                Some(websocket) => websocket.open(&mut parts, tunnel),
+                None => *client.tunnel.borrow_mut() = Some(tunnel),
+            }
             ResponseBody::text(Bytes::new())
         }
         source => ResponseBody::relay(source, attempt, record),

@@ -1,0 +1,148 @@
+//! WebSocket from a client that speaks HTTP/2 (RFC 8441): one stream in place of a connection. The endpoint hears the
+//! handshake of HTTP/1.1 (RFC 6455, section 4), whose other side this proxy is.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
+    request, response,
+};
+use hyper::{
+    ext::Protocol,
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::TokioIo;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use sluicegate_core::Rng;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{failure::Failure, timer::LazyTimer, tunnel::Tunnel};
+
+/// What a server puts behind the key (RFC 6455, section 1.3).
+const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// What a client asks for, until it has its answer.
+#[derive(Debug)]
+pub(crate) struct WebSocket {
+    key: String,
+    stream: OnUpgrade,
+}
+
+impl WebSocket {
+    /// Makes the GET of HTTP/1.1 out of a CONNECT, which has to be one for a WebSocket.
+    pub(crate) fn begin(parts: &mut request::Parts, rng: &mut Rng) -> Result<Box<Self>, Failure> {
+        let protocol = parts.extensions.remove::<Protocol>().ok_or(Failure::NotSupported("CONNECT"))?;
+        let stream = parts.extensions.remove::<OnUpgrade>();
+        let stream = stream.filter(|_| protocol.as_ref().eq_ignore_ascii_case(b"websocket"));
+        let stream = stream.ok_or(Failure::NotSupported("CONNECT with a protocol other than websocket"))?;
+        parts.method = Method::GET;
+        let nonce = [rng.next_u64(), rng.next_u64()].map(u64::to_ne_bytes);
+        Ok(Box::new(Self { key: base64(nonce.as_flattened()), stream }))
+    }
+
+    /// Puts the key into a request. Returns what the request asks to go on in.
+    pub(crate) fn ask(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
+        headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_str(&self.key).ok()?);
+        Some(HeaderValue::from_static("websocket"))
+    }
+
+    /// Whether a switch of protocols is to WebSocket, and answers this request.
+    pub(crate) fn is_accepted(&self, headers: &HeaderMap) -> bool {
+        let is_websocket = headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        is_websocket && headers.get(SEC_WEBSOCKET_ACCEPT).is_some_and(|said| *said == *accept(&self.key))
+    }
+
+    /// Says in HTTP/2's way that the endpoint has switched, and carries what follows in a task of its own.
+    pub(crate) fn open(self, head: &mut response::Parts, mut tunnel: Box<Tunnel>) {
+        head.status = StatusCode::OK;
+        for name in [CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, UPGRADE] {
+            head.headers.remove(name);
+        }
+        let record = &mut tunnel.record;
+        record.answered(head.status);
+        // The request's own timer wakes the request's task.
+        record.timer = LazyTimer::new(record.client.worker.clock).into();
+        tokio::task::spawn_local(async move {
+            // If the client is gone already, the tunnel goes, too.
+            if let Ok(upgraded) = self.stream.await {
+                tunnel.run(ClientStream { io: TokioIo::new(upgraded), has_ended: false }, &[]).await;
+            }
+        });
+    }
+}
+
+/// What shows that a server has understood a key.
+fn accept(key: &str) -> String {
+    base64(digest(&SHA1_FOR_LEGACY_USE_ONLY, [key, MAGIC].concat().as_bytes()).as_ref())
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = (0..3).fold(0, |bits, at| bits << 8 | usize::from(*chunk.get(at).unwrap_or(&0)));
+        for at in 0..4 {
+            let digit = char::from(DIGITS[bits >> (18 - 6 * at) & 63]);
+            text.push(if at > chunk.len() { '=' } else { digit });
+        }
+    }
+    text
+}
+
+/// The client's stream. hyper's takes a reset for the end of what the client sends, after which the endpoint could go
+/// on sending; here it is an error.
+struct ClientStream {
+    io: TokioIo<Upgraded>,
+    has_ended: bool,
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.has_ended {
+            // Who writes is told of a reset.
+            return Pin::new(&mut self.io).poll_flush(cx);
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        self.has_ended = true;
+        // hyper's task for what is written has been woken by a reset, too. It has its turn first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rfcs_examples_come_out() {
+        assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}
