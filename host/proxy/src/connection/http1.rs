@@ -9,7 +9,11 @@ use hyper::{
     service::HttpService,
 };
 
-use super::{ClientConnection, Ending, Served, begin, checked::Checked, finish};
+use super::{
+    ClientConnection, Ending, Served,
+    checked::Checked,
+    walk::{begin, finish},
+};
 use crate::{body::ResponseBody, io::Io};
 
 /// How many headers hyper reads by itself. To be told a number costs it an allocation per request.

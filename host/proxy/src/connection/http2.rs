@@ -11,7 +11,10 @@ use hyper::{
 };
 use hyper_util::rt::TokioTimer;
 
-use super::{ClientConnection, Served, begin, finish};
+use super::{
+    ClientConnection, Served,
+    walk::{begin, finish},
+};
 use crate::{body::ResponseBody, io::Io, timer::LazyTimer};
 
 /// What a client may send of one body before any of it is taken. One round trip of 5 ms at 400 Mbit/s: more only
