@@ -104,8 +104,11 @@ fn recover(
         Broken::Closed(source) => source,
     };
     let (has_begun, has_answered) = upstream.progress();
-    if upstream.reused && !has_answered && (!has_begun || inbound.is_repeatable) {
-        inbound.body = upstream.take_body().unwrap_or(RequestBody::Empty);
+    if let Some(body) = upstream.take_body() {
+        inbound.body = body;
+    }
+    // Of a body that has begun to go out, a part may be gone, even when nothing was sent.
+    if upstream.reused && !has_answered && (!has_begun || inbound.is_repeatable) && inbound.rewind() {
         return Ok(());
     }
     Err(Failure::UpstreamClosed { endpoint: name_of(endpoint), source: source.into(), sent: has_begun })
