@@ -80,11 +80,19 @@ pub(crate) fn clean(headers: &mut HeaderMap) -> Hop {
     hop
 }
 
-/// Whether a header means only one hop, whatever `Connection` says.
+/// Whether a header of an answer means only this hop, whatever `Connection` says, and beside what says where it ends.
 pub(crate) fn is_of_hop(name: &HeaderName) -> bool {
-    const OF_HOP: [HeaderName; 7] =
-        [CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, TE, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION];
-    OF_HOP.contains(name)
+    match *name {
+        CONNECTION | TRANSFER_ENCODING | TE | UPGRADE | EXPECT | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => true,
+        _ => matches!(name.as_str(), "keep-alive" | "proxy-connection" | "x-forwarded-client-cert"),
+    }
+}
+
+/// Removes what `Connection` names.
+pub(crate) fn remove_named(headers: &mut HeaderMap, named: &[HeaderName]) {
+    for name in named.iter().filter(|name| !KEPT.contains(name)) {
+        headers.remove(name);
+    }
 }
 
 fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
@@ -118,9 +126,7 @@ fn clean_connection(headers: &mut HeaderMap) {
             .flat_map(tokens)
             .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
             .collect();
-        for name in named.iter().filter(|name| !KEPT.contains(name)) {
-            headers.remove(name);
-        }
+        remove_named(headers, &named);
     }
     headers.remove(CONNECTION);
 }

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use sluicegate_wire::framing::Phase;
 use tokio::{
@@ -83,7 +83,7 @@ impl Traffic {
         let mut lines = self.informational.borrow_mut();
         // Writing to a vector can't fail.
         let _ = write!(lines, "HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
-        for (name, value) in headers.iter().filter(|(name, _)| !headers::is_of_hop(name)) {
+        for (name, value) in headers.iter().filter(|(name, _)| !headers::is_of_hop(name) && *name != CONTENT_LENGTH) {
             lines.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
         lines.extend_from_slice(b"\r\n");

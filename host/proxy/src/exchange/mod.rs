@@ -180,13 +180,16 @@ fn accept(
     mut response: Response<()>,
     source: Source,
 ) -> Result<Answer, Failure> {
-    let protocol = response.headers().get(UPGRADE).cloned();
-    if headers::clean(response.headers_mut()).has_other_coding {
-        return Err(bad_response(endpoint, "a transfer coding other than chunked".into()));
-    }
-    if let (Source::Switched(_), Some(protocol)) = (&source, protocol) {
-        response.headers_mut().insert(UPGRADE, protocol);
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    // What comes over HTTP/1.1 was cleaned as it came, but for a switch.
+    if !matches!(source, Source::Http1(_)) {
+        let protocol = response.headers().get(UPGRADE).cloned();
+        if headers::clean(response.headers_mut()).has_other_coding {
+            return Err(bad_response(endpoint, "a transfer coding other than chunked".into()));
+        }
+        if let (Source::Switched(_), Some(protocol)) = (&source, protocol) {
+            response.headers_mut().insert(UPGRADE, protocol);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
     }
     attempt.answered(response.status());
     Ok((response, source))

@@ -168,7 +168,7 @@ impl Upstream {
         &mut self,
         inform: &mut impl FnMut(StatusCode, &HeaderMap),
     ) -> Result<Option<Response<()>>, BadAnswer> {
-        while let Some(mut head) = receiving::take_head(&mut self.input, &mut self.seen)? {
+        while let Some(head) = receiving::take_head(&mut self.input, &mut self.seen)? {
             let is_interim = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
             self.informed += u32::from(is_interim);
             if self.informed > MAX_INFORMATIONAL {
@@ -180,8 +180,10 @@ impl Upstream {
                 inform(head.status, &head.headers);
             } else {
                 self.awaits_head = false;
-                (self.receiving, self.keeps_alive) = receiving::follows(&mut head, &self.method)?;
-                return Ok(Some(Response::from_parts(head, ())));
+                (self.receiving, self.keeps_alive) = receiving::follows(&head, &self.method)?;
+                let mut response = Response::new(());
+                (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
+                return Ok(Some(response));
             }
         }
         Ok(None)

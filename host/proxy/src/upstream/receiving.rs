@@ -3,18 +3,22 @@
 //! What two readers could take for different answers is refused, as with requests: an answer that ends in another
 //! place for the client than for this proxy would be given to the wrong request.
 
-use std::{error::Error, io, mem::MaybeUninit};
+use std::{
+    error::Error,
+    io,
+    mem::{self, MaybeUninit},
+};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
-    response,
 };
 use http_body::{Frame, SizeHint};
+use memchr::memchr;
 use sluicegate_wire::framing::{Chunks, Piece, Rules, is_forbidden_trailer};
 
-use crate::headers::{is, tokens};
+use crate::headers::{is, is_of_hop, remove_named, tokens};
 
 /// Header lines of an answer, and lines of trailers. As hyper and Apache.
 const MAX_HEADERS: usize = 100;
@@ -52,8 +56,26 @@ pub(super) enum Receiving {
     UntilClose,
 }
 
-/// An answer's status and headers, as they came.
-pub(super) type Head = response::Parts;
+/// An answer's status and headers. What its headers say of this hop alone is taken in as they come, and is not among
+/// them, but for a switch of protocols, which both hops take part in.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    is_http10: bool,
+    framing: Framing,
+}
+
+/// What an answer's headers say of where it ends and of its connection.
+#[derive(Debug, Default)]
+struct Framing {
+    is_chunked: bool,
+    length: Option<u64>,
+    says_close: bool,
+    says_keep_alive: bool,
+    /// Other headers that are for this hop alone.
+    named: Vec<HeaderName>,
+}
 
 impl Receiving {
     /// What is known of how much is still to come.
@@ -121,7 +143,7 @@ pub(super) fn take_head(input: &mut BytesMut, seen: &mut usize) -> Result<Option
 /// Behind the first empty line.
 fn end_of_head(input: &[u8], seen: &mut usize) -> Option<usize> {
     let mut from = *seen;
-    while let Some(lf) = input[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at) {
+    while let Some(lf) = memchr(b'\n', &input[from..]).map(|at| from + at) {
         match &input[lf + 1..] {
             [b'\n', ..] => return Some(lf + 2),
             [b'\r', b'\n', ..] => return Some(lf + 3),
@@ -143,25 +165,74 @@ fn parse_head(bytes: &Bytes) -> Result<Head, BadAnswer> {
         (httparse::Status::Complete(_), Some(Ok(status))) => status,
         _ => return Err(BadAnswer::Framing("its first line is not that of an answer")),
     };
-    let (mut parts, ()) = Response::new(()).into_parts();
-    parts.status = status;
-    parts.version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    parts.headers = fields(bytes, parsed.headers)?;
-    Ok(parts)
-}
-
-/// Fields whose values are parts of `bytes`, where they were found.
-fn fields(bytes: &Bytes, lines: &[httparse::Header<'_>]) -> Result<HeaderMap, BadAnswer> {
-    let mut headers = HeaderMap::with_capacity(lines.len());
-    for line in lines {
-        let name = HeaderName::from_bytes(line.name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value));
-        match (name, value) {
-            (Ok(name), Ok(value)) => drop(headers.append(name, value)),
-            _ => return Err(BadAnswer::Framing("a header with a name or a value that none may have")),
+    let (is_switch, is_http10) = (status == StatusCode::SWITCHING_PROTOCOLS, parsed.version == Some(0));
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    let mut framing = Framing::default();
+    for line in &*parsed.headers {
+        let (name, value) = field(bytes, line)?;
+        if framing.passes(&name, &value, is_http10)? || is_switch {
+            headers.append(name, value);
         }
     }
-    Ok(headers)
+    if !is_switch {
+        remove_named(&mut headers, &framing.named);
+    }
+    Ok(Head { status, headers, is_http10, framing })
+}
+
+impl Framing {
+    /// Takes in a header. Whether it is for the client, too.
+    fn passes(&mut self, name: &HeaderName, value: &HeaderValue, is_http10: bool) -> Result<bool, BadAnswer> {
+        match *name {
+            CONTENT_LENGTH => return self.takes_length(value),
+            CONNECTION => self.takes_options(value),
+            TRANSFER_ENCODING if is_http10 => return Err(BadAnswer::Framing("a transfer coding in HTTP/1.0")),
+            TRANSFER_ENCODING => {
+                let is_first = !mem::replace(&mut self.is_chunked, true);
+                if !is_first || !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(BadAnswer::Framing("a transfer coding other than chunked"));
+                }
+            }
+            _ => return Ok(!is_of_hop(name)),
+        }
+        Ok(false)
+    }
+
+    /// The announced length. Said twice, it is said once from here on.
+    fn takes_length(&mut self, value: &HeaderValue) -> Result<bool, BadAnswer> {
+        let digits = value.as_bytes();
+        let text = str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
+        let number = text.and_then(|text| text.parse::<u64>().ok()).filter(|number| *number <= i64::MAX as u64);
+        let number = number.ok_or(BadAnswer::Framing("a length that is not a number"))?;
+        match self.length.replace(number) {
+            None => Ok(true),
+            Some(before) if before == number => Ok(false),
+            Some(_) => Err(BadAnswer::Framing("two different lengths")),
+        }
+    }
+
+    fn takes_options(&mut self, value: &HeaderValue) {
+        for option in tokens(value) {
+            if is(option, "close") {
+                self.says_close = true;
+            } else if is(option, "keep-alive") {
+                self.says_keep_alive = true;
+            } else if let Ok(name) = HeaderName::from_bytes(option.as_bytes()) {
+                self.named.push(name);
+            }
+        }
+    }
+}
+
+/// A header whose value is a part of `bytes`, where it was found.
+#[allow(unsafe_code)] // Checking each byte of every answer's headers a second time costs more than finding them.
+fn field(bytes: &Bytes, line: &httparse::Header<'_>) -> Result<(HeaderName, HeaderValue), BadAnswer> {
+    let name = HeaderName::from_bytes(line.name.as_bytes());
+    let name = name.map_err(|_| BadAnswer::Framing("a header with a name that none may have"))?;
+    // SAFETY: a value of which `httparse` says that it is one has only tabs and the bytes from 32 on, without 127: those
+    // that `HeaderValue` may have.
+    let value = unsafe { HeaderValue::from_maybe_shared_unchecked(bytes.slice_ref(line.value)) };
+    Ok((name, value))
 }
 
 fn parse_trailers(bytes: &Bytes) -> io::Result<HeaderMap> {
@@ -169,18 +240,19 @@ fn parse_trailers(bytes: &Bytes) -> io::Result<HeaderMap> {
     let httparse::Status::Complete((_, lines)) = httparse::parse_headers(bytes, &mut lines).map_err(invalid)? else {
         return Err(invalid("trailers that are not whole"));
     };
-    let mut trailers = fields(bytes, lines).map_err(invalid)?;
-    let forbidden: Vec<HeaderName> =
-        trailers.keys().filter(|name| is_forbidden_trailer(name.as_ref())).cloned().collect();
-    forbidden.iter().for_each(|name| drop(trailers.remove(name)));
+    let mut trailers = HeaderMap::with_capacity(lines.len());
+    for line in lines {
+        let (name, value) = field(bytes, line).map_err(invalid)?;
+        if !is_forbidden_trailer(name.as_ref()) {
+            trailers.append(name, value);
+        }
+    }
     Ok(trailers)
 }
 
 /// Where the body of an answer ends (RFC 9112, section 6.3), and whether the connection is good for more after it.
-pub(super) fn follows(head: &mut Head, method: &Method) -> Result<(Receiving, bool), BadAnswer> {
-    let is_http10 = head.version == Version::HTTP_10;
-    let is_chunked = is_chunked(head, is_http10)?;
-    let length = length(&mut head.headers)?;
+pub(super) fn follows(head: &Head, method: &Method) -> Result<(Receiving, bool), BadAnswer> {
+    let Framing { is_chunked, length, says_close, says_keep_alive, .. } = head.framing;
     if is_chunked && length.is_some() {
         return Err(BadAnswer::Framing("both a length and a transfer coding"));
     }
@@ -192,39 +264,9 @@ pub(super) fn follows(head: &mut Head, method: &Method) -> Result<(Receiving, bo
         (false, Some(length)) => Receiving::Sized(length),
         (false, None) => Receiving::UntilClose,
     };
-    let says = |what| head.headers.get_all(CONNECTION).iter().flat_map(tokens).any(|token| is(token, what));
-    let keeps = if is_http10 { says("keep-alive") } else { !says("close") };
+    let keeps = if head.is_http10 { says_keep_alive } else { !says_close };
     let keeps = keeps && !matches!(receiving, Receiving::UntilClose);
     Ok((receiving, keeps))
-}
-
-fn is_chunked(head: &Head, is_http10: bool) -> Result<bool, BadAnswer> {
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(false),
-        (Some(_), _) if is_http10 => Err(BadAnswer::Framing("a transfer coding in HTTP/1.0")),
-        (Some(only), None) if only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(true),
-        _ => Err(BadAnswer::Framing("a transfer coding other than chunked")),
-    }
-}
-
-/// The announced length. Said twice, it is said once from here on.
-fn length(headers: &mut HeaderMap) -> Result<Option<u64>, BadAnswer> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(first) = lengths.next().cloned() else { return Ok(None) };
-    let mut others = lengths.peekable();
-    let is_repeated = others.peek().is_some();
-    if others.any(|other| *other != first) {
-        return Err(BadAnswer::Framing("two different lengths"));
-    }
-    let digits = first.as_bytes();
-    let number = str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
-    let number = number.and_then(|number| number.parse::<u64>().ok()).filter(|number| *number <= i64::MAX as u64);
-    let number = number.ok_or(BadAnswer::Framing("a length that is not a number"))?;
-    if is_repeated {
-        headers.insert(CONTENT_LENGTH, first);
-    }
-    Ok(Some(number))
 }
 
 #[cfg(test)]
@@ -236,7 +278,7 @@ mod tests {
     }
 
     fn end(text: &str) -> (Receiving, bool) {
-        follows(&mut head(text).unwrap().unwrap(), &Method::GET).unwrap()
+        follows(&head(text).unwrap().unwrap(), &Method::GET).unwrap()
     }
 
     #[test]
