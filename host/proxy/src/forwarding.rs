@@ -88,9 +88,9 @@ pub(crate) fn forward_client(hop: &Hop, headers: &mut HeaderMap, client: &Client
                 headers.insert(FORWARDED_PROTO, client.scheme.clone());
             }
             if !(client.is_trusted && hop.has_forwarded_host)
-                && let Some(host) = headers.get(HOST).cloned()
+                && let Some(host) = &hop.host
             {
-                headers.insert(FORWARDED_HOST, host);
+                headers.insert(FORWARDED_HOST, host.clone());
             }
             // A line of its own continues the list that is there (RFC 9110, section 5.3).
             headers.append(name, client.forwarded_for.clone());

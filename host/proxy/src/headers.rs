@@ -41,6 +41,10 @@ pub(crate) struct Hop {
     pub(crate) has_forwarded: bool,
     /// There is something of a trace context.
     pub(crate) has_trace: bool,
+    /// The first `Host`.
+    pub(crate) host: Option<HeaderValue>,
+    /// There are others.
+    pub(crate) has_other_host: bool,
 }
 
 impl Hop {
@@ -55,8 +59,10 @@ impl Hop {
 pub(crate) fn clean(headers: &mut HeaderMap) -> Hop {
     let mut hop = Hop::default();
     let (mut has_connection, mut has_other) = (false, false);
-    for name in headers.keys() {
+    for (name, value) in &*headers {
         match *name {
+            HOST if hop.host.is_none() => hop.host = Some(value.clone()),
+            HOST => hop.has_other_host = true,
             CONNECTION => has_connection = true,
             FORWARDED => hop.has_forwarded = true,
             TRANSFER_ENCODING | TE | UPGRADE | EXPECT | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => has_other = true,
@@ -158,7 +164,11 @@ mod tests {
 
     #[test]
     fn what_belongs_to_the_hop_goes_and_the_rest_stays() {
-        assert_eq!(check(&[("host", "a"), ("accept", "*/*")], &["accept", "host"]), Hop::default());
+        assert_eq!(check(&[("accept", "*/*")], &["accept"]), Hop::default());
+        let hop = check(&[("host", "a"), ("accept", "*/*")], &["accept", "host"]);
+        assert_eq!((hop.host.unwrap(), hop.has_other_host), (HeaderValue::from_static("a"), false));
+        let hop = check(&[("host", "a"), ("host", "b")], &["host"]);
+        assert_eq!((hop.host.unwrap(), hop.has_other_host), (HeaderValue::from_static("a"), true));
         check(&[("connection", "keep-alive"), ("keep-alive", "timeout=5"), ("x", "1")], &["x"]);
         check(&[("connection", "close, X-One"), ("connection", "x-two"), ("x-one", "1"), ("x-two", "2")], &[]);
         check(&[("x-forwarded-client-cert", "Hash=0"), ("X-Forwarded-Client-Cert", "Hash=1")], &[]);

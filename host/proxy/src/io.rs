@@ -42,6 +42,8 @@ pub(crate) struct Traffic {
     pub(crate) is_blocked: Cell<bool>,
     /// Who waits until it does.
     waiting: RefCell<Vec<Waker>>,
+    /// How many requests are under way.
+    pub(crate) active: Cell<u32>,
     /// How far what was received has come, where that is checked.
     pub(crate) phase: Cell<Option<Phase>>,
     /// Whether whoever writes has had nothing on its way out since it last wrote, where that is checked.
@@ -144,6 +146,17 @@ impl Io {
             self.traffic.received.set(true);
         }
         Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.stream, Stream::Plain(_))
+    }
+
+    /// Whether a plain stream has come to its end, without reading on. If not, `cx` hears of it when it has.
+    pub(crate) fn is_over(&self, cx: &mut Context<'_>) -> bool {
+        let Stream::Plain(tcp) = &self.stream else { return false };
+        // A system call only when the kernel has said something.
+        matches!(tcp.poll_peek(cx, &mut ReadBuf::new(&mut [0])), Poll::Ready(Ok(0) | Err(_)))
     }
 
     /// Ready when there is something to be read, or the end.

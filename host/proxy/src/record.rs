@@ -80,7 +80,7 @@ impl Record {
         request: &Request<Incoming>,
         timer: Rc<LazyTimer>,
     ) -> Self {
-        client.active.set(client.active.get() + 1);
+        client.traffic.active.set(client.traffic.active.get() + 1);
         let log = client.worker.access_log.then(|| {
             Box::new(Log {
                 client: None,
@@ -105,7 +105,7 @@ impl Record {
 
     /// The record of a request that nobody waits for. It has no line in the access log.
     pub(crate) fn of_copy(client: Rc<ClientConnection>, cluster: &Rc<Cluster>) -> Self {
-        client.active.set(client.active.get() + 1);
+        client.traffic.active.set(client.traffic.active.get() + 1);
         let clock = client.worker.clock;
         let timer = Rc::new(LazyTimer::new(clock));
         let mut record = Self::new(client, clock.now(), timer);
@@ -271,7 +271,7 @@ impl Drop for Record {
         let now = self.client.worker.clock.now();
         let ns = now.saturating_sub(self.began);
         self.metrics().finished(self.status, ns);
-        self.client.active.set(self.client.active.get() - 1);
+        self.client.traffic.active.set(self.client.traffic.active.get() - 1);
         self.client.quiet_since.set(now);
         if let Some(log) = &self.log {
             self.log(log, ns);

@@ -101,11 +101,11 @@ pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Re
         // Checked before hyper saw it; and the next one waits for its answer.
         _ => None,
     };
-    settle_target(&mut parts.uri, &mut parts.headers, parts.version, client)?;
+    let mut hop = headers::clean(&mut parts.headers);
+    settle_target(&mut parts, &mut hop, client)?;
     if let Some(rules) = &client.path_rules {
         settle_path(&mut parts.uri, rules)?;
     }
-    let mut hop = headers::clean(&mut parts.headers);
     if parts.version != Version::HTTP_11 {
         hop.upgrade = websocket.as_ref().and_then(|websocket| websocket.ask(&mut parts.headers));
     }
@@ -162,21 +162,16 @@ fn check_http2(parts: &Parts, has_body: bool, client: &ClientConnection) -> Resu
 }
 
 /// One host, in `Host`; one target, in origin form (RFC 9112, sections 3.2 and 3.3).
-fn settle_target(
-    uri: &mut Uri,
-    headers: &mut HeaderMap,
-    version: Version,
-    client: &ClientConnection,
-) -> Result<(), Failure> {
-    if let Some(authority) = uri.authority() {
+fn settle_target(parts: &mut Parts, hop: &mut Hop, client: &ClientConnection) -> Result<(), Failure> {
+    if let Some(authority) = parts.uri.authority() {
         // An absolute target overrides `Host`. HTTP/2 has its own place for it, and a proxy in front of this one may
         // have judged by the other (RFC 9113, section 8.3.1).
         let host = HeaderValue::from_str(authority.as_str()).ok().filter(|host| is_host(host.as_bytes()));
         let host = host.ok_or(Failure::BadRequest("bad host in the target"))?;
-        if version == Version::HTTP_2 && headers.get_all(HOST).iter().any(|other| *other != host) {
+        if parts.version == Version::HTTP_2 && parts.headers.get_all(HOST).iter().any(|other| *other != host) {
             return Err(Failure::BadRequest("two different hosts"));
         }
-        let path = match uri.path_and_query() {
+        let path = match parts.uri.path_and_query() {
             // An absolute target may have a query and no path: in text, it gets one (RFC 9112, section 3.2.1).
             Some(path) if path.as_str().starts_with('?') => {
                 PathAndQuery::try_from(path.to_string()).map_err(|_| Failure::BadRequest("bad query in the target"))?
@@ -184,23 +179,27 @@ fn settle_target(
             Some(path) => path.clone(),
             None => PathAndQuery::from_static("/"),
         };
-        *uri = path.into();
-        headers.insert(HOST, host);
+        parts.uri = path.into();
+        set_host(host, parts, hop);
         return Ok(());
     }
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        (Some(_), None) => Err(Failure::BadRequest("bad Host header")),
-        (Some(_), Some(_)) => Err(Failure::BadRequest("more than one Host header")),
-        (None, _) if version == Version::HTTP_10 => {
+    match &hop.host {
+        Some(_) if hop.has_other_host => Err(Failure::BadRequest("more than one Host header")),
+        Some(host) if is_host(host.as_bytes()) => Ok(()),
+        Some(_) => Err(Failure::BadRequest("bad Host header")),
+        None if parts.version == Version::HTTP_10 => {
             // The client meant whoever listens where it connected to.
             let host = HeaderValue::from_str(&client.local.to_string());
-            headers.insert(HOST, host.map_err(|_| Failure::BadRequest("missing Host header"))?);
+            set_host(host.map_err(|_| Failure::BadRequest("missing Host header"))?, parts, hop);
             Ok(())
         }
-        (None, _) => Err(Failure::BadRequest("missing Host header")),
+        None => Err(Failure::BadRequest("missing Host header")),
     }
+}
+
+fn set_host(host: HeaderValue, parts: &mut Parts, hop: &mut Hop) {
+    hop.host = Some(host.clone());
+    parts.headers.insert(HOST, host);
 }
 
 /// One spelling of the path. What routes are chosen by is what the endpoint gets: a rule for `/admin` would be worth
@@ -218,7 +217,17 @@ fn settle_path(uri: &mut Uri, rules: &PathRules) -> Result<(), Failure> {
 
 /// Nothing that ends a host in a URI, and nothing that two parsers could disagree on.
 fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b',' | b'\\'))
+    const GOOD: [bool; 256] = {
+        let mut good = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let is_end = matches!(byte as u8, b'/' | b'?' | b'#' | b'@' | b',' | b'\\');
+            good[byte] = (byte as u8).is_ascii_graphic() && !is_end;
+            byte += 1;
+        }
+        good
+    };
+    host.iter().all(|byte| GOOD[usize::from(*byte)])
 }
 
 /// HTTP/2 may split cookies for its compression; others expect one line (RFC 9113, section 8.2.3).

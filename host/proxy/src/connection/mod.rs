@@ -63,8 +63,6 @@ pub(crate) struct ClientConnection {
     begun: Cell<u64>,
     /// The heads of the requests that wait for their answers, where there can be many, together.
     pub(crate) heads: Rc<HeadBytes>,
-    /// How many requests are under way.
-    pub(crate) active: Cell<u32>,
     /// If none is, since when the next one is waited for.
     pub(crate) quiet_since: Cell<u64>,
     /// How many bodies are not asked for, because their client has not made room for more of them (HTTP/2).
@@ -113,7 +111,6 @@ impl ClientConnection {
             timer: Rc::new(LazyTimer::new(worker.clock)),
             begun: Cell::new(0),
             heads: Rc::default(),
-            active: Cell::new(0),
             quiet_since: Cell::new(worker.clock.now()),
             held_up: Cell::new(0),
             made_room: Cell::new(false),
@@ -140,7 +137,6 @@ impl ClientConnection {
             timer: Rc::new(LazyTimer::new(self.worker.clock)),
             begun: Cell::new(0),
             heads: Rc::default(),
-            active: Cell::new(0),
             quiet_since: Cell::new(0),
             held_up: Cell::new(0),
             made_room: Cell::new(false),
@@ -174,7 +170,7 @@ impl ClientConnection {
     pub(crate) fn is_slow(&self, now: u64) -> bool {
         let limits = &self.worker.limits;
         let (sent_some, made_room) = (self.traffic.sent_some.take(), self.made_room.take());
-        let is_begun = self.active.get() == 0 && self.traffic.phase.get() == Some(Phase::Head);
+        let is_begun = self.traffic.active.get() == 0 && self.traffic.phase.get() == Some(Phase::Head);
         let timeout = if is_begun {
             limits.head_timeout
         } else if self.traffic.is_blocked.get() && !sent_some || self.held_up.get() > 0 && !made_room {
@@ -185,7 +181,7 @@ impl ClientConnection {
             if sent_some {
                 self.quiet_since.set(now);
             }
-            return self.active.get() == 0 && is_past(self.quiet_since.get(), limits.idle_timeout, now);
+            return self.traffic.active.get() == 0 && is_past(self.quiet_since.get(), limits.idle_timeout, now);
         };
         let since = self.slow_since.get().unwrap_or(now);
         self.slow_since.set(Some(since));
@@ -201,7 +197,7 @@ impl ClientConnection {
 
     /// Whether it is between two HTTP/1.1 requests, with nothing on its way.
     fn is_quiet(&self) -> bool {
-        self.active.get() == 0 && self.traffic.phase.get() == Some(Phase::Idle) && self.traffic.is_flushed.get()
+        self.traffic.active.get() == 0 && self.traffic.phase.get() == Some(Phase::Idle) && self.traffic.is_flushed.get()
     }
 
     /// Runs a connection until it ends, or somebody wants it to, or it can rest: says whether it is that.
