@@ -70,8 +70,8 @@ const SHORT_503: &str = "HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\nno";
 
 #[tokio::test]
 async fn each_condition_leads_to_another_endpoint() {
-    let short = ClusterSettings { attempt_timeout: Some(Duration::from_millis(30)), ..QUICK };
-    let slow = ClusterSettings { response_timeout: Duration::from_millis(30), ..on(RetryCondition::ResponseTimeout) };
+    let short = ClusterSettings { attempt_timeout: Some(Duration::from_millis(250)), ..QUICK };
+    let slow = ClusterSettings { response_timeout: Duration::from_millis(250), ..on(RetryCondition::ResponseTimeout) };
     for (then, settings) in [
         ("reset", QUICK),
         ("hang", short),
