@@ -69,10 +69,7 @@ mod tests {
         check("a", "0cc175b9c0f1b6a831c399e269772661");
         check("abc", "900150983cd24fb0d6963f7d28e17f72");
         check("message digest", "f96b697d7cb7938d525a2f31aaf161d0");
-        check(
-            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
-            "d174ab98d277d9f5a5611c2c9f419d9f",
-        );
+        check("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", "d174ab98d277d9f5a5611c2c9f419d9f");
         check(&"1234567890".repeat(8), "57edf4a22be3c955ac49da2e2107b67a");
     }
 

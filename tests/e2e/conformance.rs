@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use sluicegate_core::{AttemptResult, ClusterSnapshot, EndpointId, EndpointSpec, InFlight, Live, LiveArena, Outcome, Rng};
+use sluicegate_core::{
+    AttemptResult, ClusterSnapshot, EndpointId, EndpointSpec, InFlight, Live, LiveArena, Outcome, Rng,
+};
 use sluicegate_plugin_bounded_load::BoundedLoad;
 use sluicegate_plugin_c3::C3;
 use sluicegate_plugin_least_request::LeastRequest;

@@ -67,11 +67,7 @@ impl Policy for Maglev {
     }
 
     fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
-        let seat = |endpoint: Endpoint| Seat {
-            id: endpoint.id(),
-            weight: endpoint.weight(),
-            index: endpoint.index(),
-        };
+        let seat = |endpoint: Endpoint| Seat { id: endpoint.id(), weight: endpoint.weight(), index: endpoint.index() };
         let mut seats: Vec<Seat> = endpoints.iter().map(seat).collect();
         seats.sort_unstable();
         // Labels and zones change too, and matter nothing.

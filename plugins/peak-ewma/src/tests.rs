@@ -60,12 +60,9 @@ fn a_peak_counts_at_once_and_is_forgotten_with_time() {
 
 #[test]
 fn errors_are_not_fast() {
-    for (outcome, status) in [
-        (Outcome::Answered, 503),
-        (Outcome::ConnectFailed, 0),
-        (Outcome::Broken, 200),
-        (Outcome::TimedOut, 0),
-    ] {
+    for (outcome, status) in
+        [(Outcome::Answered, 503), (Outcome::ConnectFailed, 0), (Outcome::Broken, 200), (Outcome::TimedOut, 0)]
+    {
         let mut harness = harness(SimCluster::of(2));
         answer(&mut harness, 0, 20, Outcome::Answered, 200);
         // Seen for the first time, and later.

@@ -76,15 +76,16 @@ impl WeightedRoundRobin {
 fn start(credits: &mut [i64], weights: &[i64], setup: Setup) {
     let total: i64 = weights.iter().sum();
     let turns = total * i64::from(setup.worker) / i64::from(setup.workers.max(1));
-    let (mut had, mut rounded) = (0, Vec::with_capacity(weights.len()));
-    for (index, weight) in weights.iter().enumerate() {
+    let mut had = 0;
+    for (credit, weight) in credits.iter_mut().zip(weights) {
         had += turns * weight / total;
-        credits[index] = turns * weight % total;
-        rounded.push((-credits[index], index));
+        *credit = turns * weight % total;
     }
-    rounded.sort_unstable();
-    for (_, index) in rounded.into_iter().take((turns - had) as usize) {
-        credits[index] -= total;
+    // Pairs of these types, as the SDK sorts them: the module has that code already.
+    let mut most: Vec<(u64, u32)> = credits.iter().map(|credit| (total - credit) as u64).zip(0..).collect();
+    most.sort_unstable();
+    for (_, index) in most.into_iter().take((turns - had) as usize) {
+        credits[index as usize] -= total;
     }
 }
 

@@ -10,7 +10,7 @@
 //! Within a zone the less loaded of two endpoints drawn at random is taken, as `p2c` does. A retry stays in its zone as
 //! long as there is an endpoint in it that the request has not been to.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use sluicegate_sdk::{ConfigError, Endpoint, Endpoints, Pick, Policy, Request, Rng, Sample, Setup, export};
@@ -49,9 +49,8 @@ fn two() -> u32 {
 pub struct ZoneAware {
     config: ZoneAwareConfig,
     rng: Rng,
-    // Those of a zone side by side; the first zone is the proxy's own. Empty when zones do not matter.
-    zones: Vec<Range<usize>>,
-    indexes: Vec<u32>,
+    // The indexes of each zone's endpoints; the first zone is the proxy's own. Empty when zones do not matter.
+    zones: Vec<Vec<u32>>,
     spill: Spill,
 }
 
@@ -71,42 +70,44 @@ impl Policy for ZoneAware {
             return Err(ConfigError::out_of_range("choices", config.choices, choices));
         }
         let rng = Rng::new(setup.seed);
-        Ok(Self { config, rng, zones: Vec::new(), indexes: Vec::new(), spill: Spill::default() })
+        Ok(Self { config, rng, zones: Vec::new(), spill: Spill::default() })
     }
 
     fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
         self.zones.clear();
-        self.indexes.clear();
         self.spill = Spill::default();
         if endpoints.len() < self.config.min_endpoints {
             return;
         }
-        let mut zones: BTreeMap<String, (u64, Vec<u32>)> = BTreeMap::new();
-        for endpoint in endpoints.iter() {
-            let (weight, indexes) = zones.entry(endpoint.zone()).or_default();
-            *weight += u64::from(endpoint.weight());
-            indexes.push(endpoint.index());
-        }
         // Proxies in zones without any endpoint take in their part of the requests, too.
-        for name in self.config.proxies.keys() {
-            zones.entry(name.clone()).or_default();
+        let ZoneAwareConfig { zone, proxies, .. } = &self.config;
+        let mut numbers = BTreeMap::from([(zone.clone(), 0)]);
+        let mut shares = vec![Shares { proxies: 0, endpoints: 0 }];
+        let mut number_of = |name: &str, shares: &mut Vec<Shares>| -> usize {
+            let known = if proxies.is_empty() { 1 } else { proxies.get(name).copied().unwrap_or(0) };
+            let number = numbers.get(name).copied().unwrap_or(shares.len() as u32);
+            if number as usize == shares.len() {
+                numbers.insert(name.to_owned(), number);
+                shares.push(Shares { proxies: 0, endpoints: 0 });
+            }
+            shares[number as usize].proxies = u64::from(known);
+            number as usize
+        };
+        number_of(zone, &mut shares);
+        for name in proxies.keys() {
+            number_of(name, &mut shares);
         }
-        let own = zones.remove(&self.config.zone).unwrap_or_default();
-        let mut shares = Vec::new();
-        for (name, (weight, mut indexes)) in [(self.config.zone.clone(), own)].into_iter().chain(zones) {
-            let start = self.indexes.len();
-            self.indexes.append(&mut indexes);
-            self.zones.push(start..self.indexes.len());
-            let known = &self.config.proxies;
-            let proxies = if known.is_empty() { 1 } else { known.get(&name).copied().unwrap_or(0) };
-            shares.push(Shares { proxies: u64::from(proxies), endpoints: weight });
+        for endpoint in endpoints.iter() {
+            let number = number_of(&endpoint.zone(), &mut shares);
+            shares[number].endpoints += u64::from(endpoint.weight());
+            self.zones.resize_with(shares.len(), Vec::new);
+            self.zones[number].push(endpoint.index());
         }
         self.spill = Spill::new(&shares);
     }
 
     fn pick(&mut self, _request: &Request, endpoints: &Endpoints) -> Pick {
         if let Some(zone) = self.spill.zone(&mut self.rng).and_then(|zone| self.zones.get(zone)) {
-            let zone = &self.indexes[zone.clone()];
             let least = endpoints.sample_of(zone, &mut self.rng, self.config.choices).min_by_key(Endpoint::load);
             if least.is_some() {
                 return least.into();

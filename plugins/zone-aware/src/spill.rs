@@ -28,7 +28,8 @@ impl Spill {
     pub(crate) fn new(zones: &[Shares]) -> Self {
         let proxies: u64 = zones.iter().map(|zone| zone.proxies).sum();
         let endpoints: u64 = zones.iter().map(|zone| zone.endpoints).sum();
-        let percentages = |zone: &Shares| (ALL * zone.proxies / proxies.max(1), ALL * zone.endpoints / endpoints.max(1));
+        let percentages =
+            |zone: &Shares| (ALL * zone.proxies / proxies.max(1), ALL * zone.endpoints / endpoints.max(1));
         let Some((arrive, bear)) = zones.first().map(percentages) else { return Self::default() };
         if bear > 0 && bear >= arrive {
             return Self { stay: ALL, spare: Vec::new() };
