@@ -25,7 +25,7 @@ use sluicegate_plugin_round_robin::RoundRobin;
 use sluicegate_plugin_subset::Subset;
 use sluicegate_plugin_weighted_round_robin::WeightedRoundRobin;
 use sluicegate_plugin_zone_aware::ZoneAware;
-use sluicegate_policy::{Engine, Generation, GenerationSpec, Instance, Limits, RequestHead};
+use sluicegate_policy::{Engine, Fault, Generation, GenerationSpec, Instance, Limits, RequestHead};
 use sluicegate_sdk::{Plugin, Setup, mix, native::Native};
 use sluicegate_tests::{NativeCluster, wasm};
 
@@ -37,10 +37,11 @@ const BATCH_TIME: Duration = Duration::from_micros(200);
 /// How often the endpoints change.
 const CHANGES: usize = 10;
 
-/// The endpoints of a row: all of them, and all but one.
+/// The endpoints of a row: all of them, all but one, and none.
 struct Clusters {
     whole: Arc<ClusterSnapshot>,
     short: Arc<ClusterSnapshot>,
+    empty: Arc<ClusterSnapshot>,
 }
 
 /// Prints the table for one number of endpoints, each cell of it measured for so long.
@@ -53,14 +54,14 @@ pub(crate) fn measure(endpoints: u16, cell: Duration) -> Result<()> {
         })
         .collect();
     let mut arena = LiveArena::default();
-    let whole = ClusterSnapshot::empty("bench").next(&specs, &mut arena, 0);
+    let empty = ClusterSnapshot::empty("bench");
+    let whole = empty.next(&specs, &mut arena, 0);
     let short = whole.next(&specs[1..], &mut arena, 0);
-    let clusters = Clusters { whole: Arc::new(whole), short: Arc::new(short) };
+    let clusters = Clusters { whole: Arc::new(whole), short: Arc::new(short), empty: Arc::new(empty) };
     println!("\npick, {endpoints} endpoints: p50 (p99) in ns, of means over up to {BATCH} calls");
-    let columns = ["native", "fast lane", "portable lane", "fast - native", "change, fast, us"];
     println!(
-        "{:20} {:>18} {:>18} {:>18} {:>14} {:>18}",
-        "policy", columns[0], columns[1], columns[2], columns[3], columns[4]
+        "{:20} {:>18} {:>18} {:>18} {:>14} {:>12} {:>12}",
+        "policy", "native", "fast lane", "portable lane", "fast - native", "one more, us", "all new, us"
     );
     let zone = r#"{"zone": "a"}"#;
     row::<RoundRobin>("round-robin", "{}", &clusters, cell)?;
@@ -83,12 +84,9 @@ fn row<P: Plugin>(policy: &str, config: &str, clusters: &Clusters, cell: Duratio
     let setup = Setup { seed: 1, worker: 0, workers: 1 };
     let mut native = Native::<P>::configure(config, setup).map_err(|error| anyhow::anyhow!("{error}"))?;
     native.endpoints_changed(0, &cluster);
-    let lanes = ["fast", "portable"].map(|lane| instance(policy, config, lane, &clusters.whole));
-    let [mut fast, mut portable] = {
-        let [fast, portable] = lanes;
-        [fast?, portable?]
-    };
-    let changes = changes(&mut fast, clusters)?;
+    let mut fast = instance(policy, config, "fast", &clusters.whole)?;
+    let mut portable = instance(policy, config, "portable", &clusters.whole)?;
+    let [all, one] = changes(&mut fast, clusters)?;
     for endpoint in clusters.whole.endpoints() {
         // Who hears results has heard of every endpoint.
         let latency_us = (mix(endpoint.id.0) % 10_000) as u32 + 100;
@@ -114,7 +112,7 @@ fn row<P: Plugin>(policy: &str, config: &str, clusters: &Clusters, cell: Duratio
     let show = |(p50, p99): (f64, f64)| format!("{p50:7.1} ({p99:.1})");
     let difference = fast.0 - native.0;
     let (native, fast, portable) = (show(native), show(fast), show(portable));
-    println!("{policy:20} {native:>18} {fast:>18} {portable:>18} {difference:>14.1} {changes:>18.1}");
+    println!("{policy:20} {native:>18} {fast:>18} {portable:>18} {difference:>14.1} {one:>12.1} {all:>12.1}");
     Ok(())
 }
 
@@ -126,16 +124,21 @@ fn batch(calls: u32, mut pick: impl FnMut(u64, u64) -> u32) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(calls)
 }
 
-/// What it takes, in microseconds, until a policy knows that one endpoint has left or come back. Half of the changes
-/// are of each kind; the median is of all.
-fn changes(instance: &mut Instance, clusters: &Clusters) -> Result<f64> {
-    let mut times = Vec::new();
-    for snapshot in [&clusters.short, &clusters.whole].into_iter().cycle().take(CHANGES) {
-        let start = Instant::now();
-        instance.lane().endpoints_changed(0, Arc::clone(snapshot))?;
-        times.push(start.elapsed().as_nanos() as f64 / 1000.0);
+/// What it takes, in microseconds, until a policy knows of other endpoints: that all have come, and that one has left
+/// or come back.
+fn changes(instance: &mut Instance, clusters: &Clusters) -> Result<[f64; 2]> {
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..CHANGES {
+        let snapshots = [&clusters.empty, &clusters.whole, &clusters.short, &clusters.whole];
+        let [_, all, left, back] = snapshots.map(|snapshot| {
+            let start = Instant::now();
+            instance.lane().endpoints_changed(0, Arc::clone(snapshot))?;
+            Ok::<_, Fault>(start.elapsed().as_nanos() as f64 / 1000.0)
+        });
+        times[0].push(all?);
+        times[1].extend([left?, back?]);
     }
-    Ok(quantile(&mut times, 0.5))
+    Ok(times.map(|mut times| quantile(&mut times, 0.5)))
 }
 
 fn result(endpoint: sluicegate_core::EndpointId, latency_us: u32) -> AttemptResult {
