@@ -21,20 +21,29 @@ fn take_in(state: &mut [u32; 4], block: &[u8; 64]) {
     for (word, bytes) in words.iter_mut().zip(block.as_chunks::<4>().0) {
         *word = u32::from_le_bytes(*bytes);
     }
-    let [mut a, mut b, mut c, mut d] = *state;
-    for step in 0..64 {
-        let (mixed, word) = match step / 16 {
-            0 => ((b & c) | (!b & d), step),
-            1 => ((d & b) | (!d & c), (5 * step + 1) % 16),
-            2 => (b ^ c ^ d, (3 * step + 5) % 16),
-            _ => (c ^ (b | !d), (7 * step) % 16),
-        };
-        let sum = a.wrapping_add(mixed).wrapping_add(SINES[step]).wrapping_add(words[word]);
-        (a, d, c) = (d, c, b);
-        b = b.wrapping_add(sum.rotate_left(SHIFTS[step / 16][step % 4]));
-    }
-    for (word, change) in state.iter_mut().zip([a, b, c, d]) {
+    let mut turned = *state;
+    round::<0>(&mut turned, &words, |b, c, d| (b & c) | (!b & d), |step| step);
+    round::<1>(&mut turned, &words, |b, c, d| (d & b) | (!d & c), |step| 5 * step + 1);
+    round::<2>(&mut turned, &words, |b, c, d| b ^ c ^ d, |step| 3 * step + 5);
+    round::<3>(&mut turned, &words, |b, c, d| c ^ (b | !d), |step| 7 * step);
+    for (word, change) in state.iter_mut().zip(turned) {
         *word = word.wrapping_add(change);
+    }
+}
+
+/// Sixteen steps, as a function of their own for each round: a step that has to ask which round it is in takes several
+/// times as long.
+#[inline]
+fn round<const ROUND: usize>(
+    [a, b, c, d]: &mut [u32; 4],
+    words: &[u32; 16],
+    mixed: impl Fn(u32, u32, u32) -> u32,
+    word: impl Fn(usize) -> usize,
+) {
+    for step in 0..16 {
+        let sum = a.wrapping_add(mixed(*b, *c, *d)).wrapping_add(SINES[ROUND * 16 + step]);
+        let turned = sum.wrapping_add(words[word(step) % 16]).rotate_left(SHIFTS[ROUND][step % 4]);
+        (*a, *d, *c, *b) = (*d, *c, *b, b.wrapping_add(turned));
     }
 }
 
