@@ -59,7 +59,9 @@ impl Policy for Maglev {
         if !(2..=LARGE).contains(&size) {
             return Err(ConfigError::out_of_range("table_size", size, 2..=LARGE));
         }
-        if let Some(factor) = (2..size).take_while(|factor| factor * factor <= size).find(|factor| size % factor == 0) {
+        if let Some(factor) =
+            (2..size).take_while(|factor| factor * factor <= size).find(|factor| size.is_multiple_of(*factor))
+        {
             let other = size / factor;
             return Err(ConfigError::at("table_size", format_args!("{size} is not prime: it is {factor} * {other}")));
         }

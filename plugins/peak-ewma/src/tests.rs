@@ -16,8 +16,8 @@ fn send_to(harness: &mut Harness<PeakEwmaPolicy>, index: u32) -> Attempt {
     let others = |cluster: &SimCluster| -> Vec<u64> {
         (0..).zip(cluster.iter()).filter(|(other, _)| *other != index).map(|(_, endpoint)| endpoint.id()).collect()
     };
-    let request = others(harness.cluster()).into_iter().fold(SimRequest::get("/"), SimRequest::tried);
-    harness.send(&mut request.clone()).unwrap()
+    let mut request = others(harness.cluster()).into_iter().fold(SimRequest::get("/"), SimRequest::tried);
+    harness.send(&mut request).unwrap()
 }
 
 fn answer(harness: &mut Harness<PeakEwmaPolicy>, index: u32, milliseconds: u64, outcome: Outcome, status: u32) {

@@ -79,26 +79,14 @@ impl Policy for ZoneAware {
         if endpoints.len() < self.config.min_endpoints {
             return;
         }
+        let mut numbers = BTreeMap::new();
+        let mut shares = Vec::new();
         // Proxies in zones without any endpoint take in their part of the requests, too.
-        let ZoneAwareConfig { zone, proxies, .. } = &self.config;
-        let mut numbers = BTreeMap::from([(zone.clone(), 0)]);
-        let mut shares = vec![Shares { proxies: 0, endpoints: 0 }];
-        let mut number_of = |name: &str, shares: &mut Vec<Shares>| -> usize {
-            let known = if proxies.is_empty() { 1 } else { proxies.get(name).copied().unwrap_or(0) };
-            let number = numbers.get(name).copied().unwrap_or(shares.len() as u32);
-            if number as usize == shares.len() {
-                numbers.insert(name.to_owned(), number);
-                shares.push(Shares { proxies: 0, endpoints: 0 });
-            }
-            shares[number as usize].proxies = u64::from(known);
-            number as usize
-        };
-        number_of(zone, &mut shares);
-        for name in proxies.keys() {
-            number_of(name, &mut shares);
+        for name in [&self.config.zone].into_iter().chain(self.config.proxies.keys()) {
+            number_of(name, &self.config.proxies, &mut numbers, &mut shares);
         }
         for endpoint in endpoints.iter() {
-            let number = number_of(&endpoint.zone(), &mut shares);
+            let number = number_of(&endpoint.zone(), &self.config.proxies, &mut numbers, &mut shares);
             shares[number].endpoints += u64::from(endpoint.weight());
             self.zones.resize_with(shares.len(), Vec::new);
             self.zones[number].push(endpoint.index());
@@ -115,6 +103,22 @@ impl Policy for ZoneAware {
         }
         endpoints.sample(&mut self.rng, self.config.choices).min_by_key(Endpoint::load).into()
     }
+}
+
+/// The number of a zone, which gets the next one when it has none.
+fn number_of(
+    zone: &str,
+    proxies: &BTreeMap<String, u32>,
+    numbers: &mut BTreeMap<String, u32>,
+    shares: &mut Vec<Shares>,
+) -> usize {
+    if let Some(number) = numbers.get(zone) {
+        return *number as usize;
+    }
+    let proxies = if proxies.is_empty() { 1 } else { proxies.get(zone).copied().unwrap_or(0) };
+    numbers.insert(zone.to_owned(), shares.len() as u32);
+    shares.push(Shares { proxies: u64::from(proxies), endpoints: 0 });
+    shares.len() - 1
 }
 
 export!(ZoneAware);
