@@ -9,6 +9,8 @@ mod start;
 mod stats;
 mod swaps;
 
+use std::time::Duration;
+
 use clap::{Parser, Subcommand};
 
 /// Measures Sluicegate.
@@ -20,11 +22,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// What a pick costs: natively, in the fast lane and in the portable lane.
+    /// What a pick costs, of every built-in policy, natively, in the fast lane and in the portable lane; and what a change of
+    /// the endpoints costs.
     Picks {
         /// How many endpoints to pick from.
-        #[arg(long, default_values_t = [16])]
+        #[arg(long, default_values_t = [10, 100, 1000, 10_000], value_parser = clap::value_parser!(u16).range(1..))]
         endpoints: Vec<u16>,
+        /// How long to measure each policy in each lane, in milliseconds.
+        #[arg(long, default_value_t = 300)]
+        cell_ms: u64,
     },
     /// How long it takes from a changed file to the first request that the new policy serves, compile included.
     Swap {
@@ -48,7 +54,9 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Picks { endpoints } => endpoints.into_iter().try_for_each(picks::measure),
+        Command::Picks { endpoints, cell_ms } => {
+            endpoints.into_iter().try_for_each(|endpoints| picks::measure(endpoints, Duration::from_millis(cell_ms)))
+        }
         Command::Swap { count } => swaps::file_to_request(count),
         Command::Storm { count } => swaps::storm(count),
         Command::Start { count } => start::measure(count),

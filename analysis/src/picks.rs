@@ -1,75 +1,164 @@
-//! What a pick costs.
+//! What a pick costs, and what a change of the endpoints costs.
 //!
-//! Calls are timed in batches of a thousand, because a clock read costs about as much as a call; the batches of all
-//! lanes alternate, so that a slow moment of the machine hits them alike. The proxy's own timing of each call is left
-//! out here: it costs one read of the time-stamp counter, which the request needs anyway.
+//! Calls are timed in batches, because a clock read costs about as much as a call; the batches of all lanes alternate, so
+//! that a slow moment of the machine hits them alike. Each pick has another key. The proxy's own timing of each call
+//! is left out here: it costs one read of the time-stamp counter, which the request needs anyway.
 
-use std::{hint::black_box, sync::Arc, time::Instant};
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
-use sluicegate_core::{ClusterSnapshot, EndpointSpec, LiveArena};
+use sluicegate_core::{AttemptResult, ClusterSnapshot, EndpointSpec, LiveArena, Outcome};
+use sluicegate_plugin_bounded_load::BoundedLoad;
+use sluicegate_plugin_c3::C3;
 use sluicegate_plugin_least_request::LeastRequest;
+use sluicegate_plugin_maglev::Maglev;
 use sluicegate_plugin_p2c::P2c;
+use sluicegate_plugin_peak_ewma::PeakEwmaPolicy;
 use sluicegate_plugin_random::Random;
+use sluicegate_plugin_rendezvous::Rendezvous;
+use sluicegate_plugin_ring_hash::RingHash;
 use sluicegate_plugin_round_robin::RoundRobin;
-use sluicegate_policy::{Engine, Generation, GenerationSpec, Instance, Limits, RequestHead};
-use sluicegate_sdk::{Plugin, Setup, native::Native};
+use sluicegate_plugin_subset::Subset;
+use sluicegate_plugin_weighted_round_robin::WeightedRoundRobin;
+use sluicegate_plugin_zone_aware::ZoneAware;
+use sluicegate_policy::{Engine, Fault, Generation, GenerationSpec, Instance, Limits, RequestHead};
+use sluicegate_sdk::{Plugin, Setup, mix, native::Native};
 use sluicegate_tests::{NativeCluster, wasm};
 
 use crate::stats::quantile;
 
+/// Calls in a batch, at most, and about how long one takes, if calls take long.
 const BATCH: u32 = 1000;
-const BATCHES: usize = 3000;
+const BATCH_TIME: Duration = Duration::from_micros(200);
+/// How often the endpoints change.
+const CHANGES: usize = 10;
 
-/// Prints the table for one number of endpoints.
-pub(crate) fn measure(endpoints: u16) -> Result<()> {
-    let specs: Vec<_> = (1..=endpoints).map(|port| EndpointSpec::new(([127, 0, 0, 1], port).into())).collect();
-    let snapshot = Arc::new(ClusterSnapshot::empty("bench").next(&specs, &mut LiveArena::default(), 0));
-    println!("\npick, {endpoints} endpoints: p50 (p99) in ns, of means over {BATCH} calls");
-    println!("{:14} {:>16} {:>16} {:>16} {:>14}", "policy", "native", "fast lane", "portable lane", "fast - native");
-    row::<RoundRobin>("round-robin", &snapshot)?;
-    row::<Random>("random", &snapshot)?;
-    row::<P2c>("p2c", &snapshot)?;
-    row::<LeastRequest>("least-request", &snapshot)
+/// The endpoints of a row: all of them, all but one, and none.
+struct Clusters {
+    whole: Arc<ClusterSnapshot>,
+    short: Arc<ClusterSnapshot>,
+    empty: Arc<ClusterSnapshot>,
 }
 
-fn row<P: Plugin>(policy: &str, snapshot: &Arc<ClusterSnapshot>) -> Result<()> {
-    let cluster = NativeCluster(Arc::clone(snapshot));
+/// Prints the table for one number of endpoints, each cell of it measured for so long.
+pub(crate) fn measure(endpoints: u16, cell: Duration) -> Result<()> {
+    let specs: Vec<_> = (1..=endpoints)
+        .map(|port| {
+            let mut spec = EndpointSpec::new(([127, 0, 0, 1], port).into());
+            spec.zone = ["a", "b"][usize::from(port % 2)].into();
+            spec
+        })
+        .collect();
+    let mut arena = LiveArena::default();
+    let empty = ClusterSnapshot::empty("bench");
+    let whole = empty.next(&specs, &mut arena, 0);
+    let short = whole.next(&specs[1..], &mut arena, 0);
+    let clusters = Clusters { whole: Arc::new(whole), short: Arc::new(short), empty: Arc::new(empty) };
+    println!("\npick, {endpoints} endpoints: p50 (p99) in ns, of means over up to {BATCH} calls");
+    println!(
+        "{:20} {:>18} {:>18} {:>18} {:>14} {:>12} {:>12}",
+        "policy", "native", "fast lane", "portable lane", "fast - native", "one more, us", "all new, us"
+    );
+    let zone = r#"{"zone": "a"}"#;
+    row::<RoundRobin>("round-robin", "{}", &clusters, cell)?;
+    row::<WeightedRoundRobin>("weighted-round-robin", "{}", &clusters, cell)?;
+    row::<Random>("random", "{}", &clusters, cell)?;
+    row::<P2c>("p2c", "{}", &clusters, cell)?;
+    row::<LeastRequest>("least-request", "{}", &clusters, cell)?;
+    row::<PeakEwmaPolicy>("peak-ewma", "{}", &clusters, cell)?;
+    row::<C3>("c3", "{}", &clusters, cell)?;
+    row::<Maglev>("maglev", "{}", &clusters, cell)?;
+    row::<RingHash>("ring-hash", "{}", &clusters, cell)?;
+    row::<Rendezvous>("rendezvous", "{}", &clusters, cell)?;
+    row::<BoundedLoad>("bounded-load", "{}", &clusters, cell)?;
+    row::<ZoneAware>("zone-aware", zone, &clusters, cell)?;
+    row::<Subset>("subset", "{}", &clusters, cell)
+}
+
+fn row<P: Plugin>(policy: &str, config: &str, clusters: &Clusters, cell: Duration) -> Result<()> {
+    let cluster = NativeCluster(Arc::clone(&clusters.whole));
     let setup = Setup { seed: 1, worker: 0, workers: 1 };
-    let mut native = Native::<P>::configure("{}", setup).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let mut native = Native::<P>::configure(config, setup).map_err(|error| anyhow::anyhow!("{error}"))?;
     native.endpoints_changed(0, &cluster);
-    let (mut fast, mut portable) = (instance(policy, "fast", snapshot)?, instance(policy, "portable", snapshot)?);
+    let mut fast = instance(policy, config, "fast", &clusters.whole)?;
+    let mut portable = instance(policy, config, "portable", &clusters.whole)?;
+    let [all, one] = changes(&mut fast, clusters)?;
+    for endpoint in clusters.whole.endpoints() {
+        // Who hears results has heard of every endpoint.
+        let latency_us = (mix(endpoint.id.0) % 10_000) as u32 + 100;
+        native.on_result(0, &native_result(endpoint.id.0, latency_us));
+        for instance in [&mut fast, &mut portable] {
+            instance.lane().on_result(0, &result(endpoint.id, latency_us))?;
+        }
+    }
     let mut request = RequestHead::default();
+    let begun = Instant::now();
+    (0..16).for_each(|now| _ = black_box(portable.lane().pick(now, mix(now + 1), &mut request)));
+    let slowest = begun.elapsed() / 16;
+    let calls = (BATCH_TIME.as_nanos() / slowest.as_nanos().max(1)).clamp(1, BATCH.into()) as u32;
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
-    for _ in 0..BATCHES {
-        times[0].push(batch(|now| native.pick(now, 0, 0, &cluster, &())));
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * cell || times[0].len() < 3 {
+        times[0].push(batch(calls, |now, hash| native.pick(now, hash, 0, &cluster, &())));
         for (times, instance) in times[1..].iter_mut().zip([&mut fast, &mut portable]) {
-            times.push(batch(|now| instance.lane().pick(now, 0, &mut request).unwrap_or_default()));
+            times.push(batch(calls, |now, hash| instance.lane().pick(now, hash, &mut request).unwrap_or_default()));
         }
     }
     let [native, fast, portable] = times.map(|mut times| (quantile(&mut times, 0.5), quantile(&mut times, 0.99)));
     let show = |(p50, p99): (f64, f64)| format!("{p50:7.1} ({p99:.1})");
     let difference = fast.0 - native.0;
-    println!("{policy:14} {:>16} {:>16} {:>16} {difference:>14.1}", show(native), show(fast), show(portable));
+    let (native, fast, portable) = (show(native), show(fast), show(portable));
+    println!("{policy:20} {native:>18} {fast:>18} {portable:>18} {difference:>14.1} {one:>12.1} {all:>12.1}");
     Ok(())
 }
 
-fn batch(mut pick: impl FnMut(u64) -> u32) -> f64 {
+fn batch(calls: u32, mut pick: impl FnMut(u64, u64) -> u32) -> f64 {
     let start = Instant::now();
-    for now in 0..u64::from(BATCH) {
-        black_box(pick(black_box(now)));
+    for now in 0..u64::from(calls) {
+        black_box(pick(black_box(now), mix(now + 1)));
     }
-    start.elapsed().as_nanos() as f64 / f64::from(BATCH)
+    start.elapsed().as_nanos() as f64 / f64::from(calls)
 }
 
-fn instance(policy: &str, lane: &str, snapshot: &Arc<ClusterSnapshot>) -> Result<Instance> {
+/// What it takes, in microseconds, until a policy knows of other endpoints: that all have come, and that one has left
+/// or come back.
+fn changes(instance: &mut Instance, clusters: &Clusters) -> Result<[f64; 2]> {
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..CHANGES {
+        let snapshots = [&clusters.empty, &clusters.whole, &clusters.short, &clusters.whole];
+        let [_, all, left, back] = snapshots.map(|snapshot| {
+            let start = Instant::now();
+            instance.lane().endpoints_changed(0, Arc::clone(snapshot))?;
+            Ok::<_, Fault>(start.elapsed().as_nanos() as f64 / 1000.0)
+        });
+        times[0].push(all?);
+        times[1].extend([left?, back?]);
+    }
+    Ok(times.map(|mut times| quantile(&mut times, 0.5)))
+}
+
+fn result(endpoint: sluicegate_core::EndpointId, latency_us: u32) -> AttemptResult {
+    let (first_byte_us, total_us) = (latency_us, latency_us);
+    AttemptResult { endpoint, outcome: Outcome::Answered, status: 200, connect_us: 0, first_byte_us, total_us }
+}
+
+fn native_result(endpoint: u64, latency_us: u32) -> sluicegate_sdk::AttemptResult {
+    let (outcome, first_byte_us, total_us) = (sluicegate_sdk::Outcome::Answered, latency_us, latency_us);
+    sluicegate_sdk::AttemptResult { endpoint, outcome, status: 200, connect_us: 0, first_byte_us, total_us }
+}
+
+fn instance(policy: &str, config: &str, lane: &str, snapshot: &Arc<ClusterSnapshot>) -> Result<Instance> {
     let engine = Engine::new(Limits::default(), None).map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let artifact = engine.load(&wasm::builtin(policy, lane))?;
     let spec = GenerationSpec {
         cluster: "bench".into(),
         policy: policy.into(),
         artifact,
-        config: "{}".into(),
+        config: config.into(),
         seed: 1,
         workers: 1,
     };

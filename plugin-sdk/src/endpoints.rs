@@ -67,6 +67,13 @@ impl<'a> Endpoints<'a> {
         Sample::new(*self, rng, choices)
     }
 
+    /// Up to `choices` different ones of these endpoints, as [`sample`](Self::sample) does of all. Indexes past the end are
+    /// nobody's, so keep the list with the endpoints it was made of.
+    #[inline]
+    pub fn sample_of(&self, indexes: &[u32], rng: &mut Rng, choices: u32) -> Sample<'a> {
+        Sample::of(*self, indexes, rng, choices)
+    }
+
     /// Tells `each` the index and one live value of every endpoint that this request has not been to. A value
     /// that does not fit is `u32::MAX`.
     ///
@@ -106,12 +113,20 @@ impl<'a> Endpoints<'a> {
     /// endpoints that the request has been to already.
     #[inline]
     pub fn scan_blocks(&self, signal: Signal, mut each: impl FnMut(u32, &[u32])) {
-        let count = self.len();
-        for start in (0..count).step_by(BLOCK) {
-            let length = BLOCK.min((count - start) as usize);
-            self.source.read_block(start, signal, |block| each(start, &block[..length]));
+        for start in (0..self.len()).step_by(BLOCK) {
+            self.read_block(start, signal, |block| each(start, block));
         }
     }
+
+    /// One live value of each of the [`BLOCK`](Self::BLOCK) endpoints from `start` on, or of as many as there are.
+    #[inline]
+    pub fn read_block<R>(&self, start: u32, signal: Signal, read: impl FnOnce(&[u32]) -> R) -> R {
+        let length = BLOCK.min(self.len().saturating_sub(start) as usize);
+        self.source.read_block(start, signal, |block| read(&block[..length]))
+    }
+
+    /// How many endpoints the proxy answers a question for a column with.
+    pub const BLOCK: u32 = BLOCK as u32;
 
     #[inline]
     fn tried(&self) -> Tried {

@@ -1,5 +1,7 @@
 //! Moving averages.
 
+use crate::exp;
+
 /// An exponentially weighted moving average: each sample has a fixed share in it, and the older ones fade.
 ///
 /// ```
@@ -37,5 +39,96 @@ impl Ewma {
     #[inline]
     pub fn get(&self) -> Option<f64> {
         self.average
+    }
+}
+
+/// A moving average that rises at once and falls slowly: a sample above it replaces it, one below it has a share that
+/// grows with the time since the sample before, and while nothing comes it fades to 0.
+///
+/// This is the cost of Finagle's "peak EWMA" load balancer (`com.twitter.finagle.loadbalancer.PeakEwma`, also in tower's
+/// `load::peak_ewma`): with a decay time of 10 s, what was seen 10 s ago still counts for 37%. Times are in
+/// nanoseconds.
+///
+/// ```
+/// # use sluicegate_sdk::PeakEwma;
+/// const SECOND: u64 = 1_000_000_000;
+/// let mut latency = PeakEwma::new(10.0 * SECOND as f64);
+/// latency.add(5.0, 0);
+/// latency.add(90.0, SECOND);
+/// assert_eq!(latency.get(SECOND), 90.0, "a peak counts at once");
+/// assert!((latency.get(11 * SECOND) - 33.1).abs() < 0.1, "and fades");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PeakEwma {
+    average: f64,
+    at: u64,
+    decay_ns: f64,
+}
+
+impl PeakEwma {
+    /// Nothing yet. The decay time is more than 0.
+    pub const fn new(decay_ns: f64) -> Self {
+        Self::from(0.0, 0, decay_ns)
+    }
+
+    /// The same, going on from an average as it was at some time.
+    pub const fn from(average: f64, at: u64, decay_ns: f64) -> Self {
+        Self { average, at, decay_ns }
+    }
+
+    /// Takes in a sample.
+    #[inline]
+    pub fn add(&mut self, sample: f64, now: u64) {
+        let kept = self.kept(now);
+        let faded = self.average * kept + sample * (1.0 - kept);
+        self.average = if sample > self.average { sample } else { faded };
+        self.at = self.at.max(now);
+    }
+
+    /// The average, as it has faded until now; 0 before the first sample.
+    #[inline]
+    pub fn get(&self, now: u64) -> f64 {
+        self.average * self.kept(now)
+    }
+
+    /// The average as it was after the newest sample, and the time of that.
+    pub fn latest(&self) -> (f64, u64) {
+        (self.average, self.at)
+    }
+
+    /// How much of the average is left by now, from 0 to 1. Workers see time a little differently: no time is negative.
+    #[inline]
+    fn kept(&self, now: u64) -> f64 {
+        exp(-(now.saturating_sub(self.at) as f64) / self.decay_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peak_rises_at_once_and_falls_with_time() {
+        let mut average = PeakEwma::new(1000.0);
+        assert_eq!(average.get(5000), 0.0);
+        average.add(10.0, 5000);
+        average.add(70.0, 5000);
+        assert_eq!(average.get(5000), 70.0);
+        average.add(10.0, 5000);
+        assert_eq!(average.get(5000), 70.0, "no time has passed: the lower sample has no share yet");
+        average.add(10.0, 6000);
+        let expected = 70.0 * exp(-1.0) + 10.0 * (1.0 - exp(-1.0));
+        assert_eq!(average.get(6000), expected);
+        assert_eq!(average.get(1), expected, "time does not go back");
+        assert!(average.get(u64::MAX) == 0.0, "whatever was there has faded");
+    }
+
+    #[test]
+    fn reading_in_between_changes_nothing() {
+        // Finagle adds a sample of 0 for each reading; a product of exponentials is the exponential of the sum.
+        let average = PeakEwma::from(50.0, 0, 1000.0);
+        let mut read = average;
+        read.add(0.0, 300);
+        assert!((read.get(900) - average.get(900)).abs() < 1e-12);
     }
 }

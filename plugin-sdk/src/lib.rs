@@ -193,7 +193,8 @@
 //! # Determinism
 //!
 //! There is no clock and no randomness but what the proxy passes in, so a policy that is called in the same way
-//! picks in the same way, natively and in the proxy. Keep it so: no `HashMap` whose order matters, no `static`s.
+//! picks in the same way, natively and in the proxy. Keep it so: no `HashMap` whose order matters, no `static`s, and
+//! [`ln`] and [`exp`] instead of the methods of `f64`, which are the platform's.
 
 mod config;
 mod endpoints;
@@ -201,10 +202,13 @@ mod ewma;
 mod export;
 mod hash;
 mod log;
+mod math;
+mod md5;
 mod per_endpoint;
 mod plugin;
 mod policy;
 mod request;
+mod ring;
 mod rng;
 mod sample;
 mod source;
@@ -219,13 +223,15 @@ pub mod harness;
 pub mod native;
 
 pub use endpoints::{Endpoint, Endpoints, Load, Signal};
-pub use ewma::Ewma;
+pub use ewma::{Ewma, PeakEwma};
 pub use hash::{hash, mix};
 pub use log::{Level, log};
+pub use math::{exp, ln};
 pub use per_endpoint::PerEndpoint;
 pub use plugin::Plugin;
 pub use policy::{AttemptResult, ConfigError, Feedback, NoConfig, Outcome, Pick, Policy, RestoreError, Setup, State};
 pub use request::Request;
+pub use ring::Ring;
 pub use rng::Rng;
 pub use sample::{Sample, Tried};
 pub use weighted::WeightedTable;

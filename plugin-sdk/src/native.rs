@@ -143,7 +143,7 @@ impl<P> fmt::Debug for Native<P> {
     }
 }
 
-fn outside_a_pick(cluster: &dyn Cluster) -> Endpoints<'_> {
+pub(crate) fn outside_a_pick(cluster: &dyn Cluster) -> Endpoints<'_> {
     Endpoints { source: Source { count: cluster.count(), cluster, head: &() }, attempt: 0 }
 }
 

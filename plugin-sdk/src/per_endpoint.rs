@@ -36,6 +36,18 @@ impl<T> PerEndpoint<T> {
         self.values.get_mut(place(&self.ids, id)?)
     }
 
+    /// The values in the order of the endpoints' indexes.
+    #[inline]
+    pub fn as_slice(&self) -> &[T] {
+        &self.values
+    }
+
+    /// The same, to change them.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.values
+    }
+
     /// All ids with their values, by id.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         self.ids.iter().map(|(id, index)| (*id, &self.values[*index as usize]))

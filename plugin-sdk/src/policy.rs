@@ -1,6 +1,6 @@
 //! What an author writes.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -145,6 +145,51 @@ pub struct AttemptResult {
     pub total_us: u32,
 }
 
+impl AttemptResult {
+    /// Whether the endpoint failed: no answer, or one with a status of 500 or more. A client that went away says nothing
+    /// about the endpoint.
+    #[inline]
+    pub fn is_failure(&self) -> bool {
+        match self.outcome {
+            Outcome::Answered => self.status >= 500,
+            Outcome::ConnectFailed | Outcome::Broken | Outcome::TimedOut => true,
+            Outcome::Cancelled => false,
+        }
+    }
+
+    /// What this attempt says of its endpoint's latency, in microseconds, to who has seen `average` so far (0 before
+    /// the first answer).
+    ///
+    /// That is the time to the first byte. But errors come quickly, and an endpoint must not look fast because it
+    /// fails: a failure counts as twice the average at least, and as [`FAILURE_US`](Self::FAILURE_US) at least. A
+    /// client that goes away shows that the answer would have taken longer than that: it counts where that is news.
+    ///
+    /// ```
+    /// # use sluicegate_sdk::{AttemptResult, Outcome};
+    /// let answered = AttemptResult {
+    ///     endpoint: 1, outcome: Outcome::Answered, status: 200, connect_us: 0, first_byte_us: 700, total_us: 900,
+    /// };
+    /// assert_eq!(answered.latency_us(50_000.0), Some(700.0));
+    /// assert_eq!(AttemptResult { status: 503, ..answered }.latency_us(50_000.0), Some(100_000.0));
+    /// assert_eq!(AttemptResult { status: 503, ..answered }.latency_us(0.0), Some(30_000.0));
+    /// let left = AttemptResult { outcome: Outcome::Cancelled, total_us: 900, ..answered };
+    /// assert_eq!((left.latency_us(500.0), left.latency_us(50_000.0)), (Some(900.0), None));
+    /// ```
+    pub fn latency_us(&self, average: f64) -> Option<f64> {
+        let total = f64::from(self.total_us);
+        match self.outcome {
+            Outcome::Cancelled => (total > average).then_some(total),
+            _ if self.is_failure() => Some(total.max(2.0 * average).max(Self::FAILURE_US)),
+            _ if self.first_byte_us > 0 => Some(f64::from(self.first_byte_us)),
+            _ => Some(total),
+        }
+    }
+
+    /// The least latency that a failure counts as, in microseconds: what linkerd's proxy takes for an endpoint of
+    /// which it knows nothing.
+    pub const FAILURE_US: f64 = 30_000.0;
+}
+
 /// What became of an attempt, from the proxy's point of view. The order is the contract's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -174,6 +219,11 @@ impl ConfigError {
     /// An error about the value of one key: say what it has to be.
     pub fn at(key: &str, message: impl fmt::Display) -> Self {
         Self(format!("`{key}`: {message}"))
+    }
+
+    /// The value of a key is outside of its range, which has both its ends in it.
+    pub fn out_of_range<T: fmt::Display>(key: &str, value: T, range: RangeInclusive<T>) -> Self {
+        Self::at(key, format_args!("{value} is not from {} to {}", range.start(), range.end()))
     }
 }
 

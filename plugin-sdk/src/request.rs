@@ -1,6 +1,6 @@
 //! The request that is being balanced.
 
-use crate::{Tried, source::Source};
+use crate::{Rng, Tried, source::Source};
 
 /// The request that is being balanced.
 ///
@@ -25,6 +25,13 @@ impl Request<'_> {
     #[inline]
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// The hash, or a random number for a request that is not keyed. A policy that hashes spreads such requests over all
+    /// endpoints this way; hashing nothing, it would send them all to the same one.
+    #[inline]
+    pub fn hash_or_random(&self, rng: &mut Rng) -> u64 {
+        if self.hash == 0 { rng.next_u64() } else { self.hash }
     }
 
     /// 0 at first, 1 for the first retry.

@@ -33,6 +33,17 @@ impl Tried {
         tried
     }
 
+    /// Where those of them that are among `indexes` stand in there.
+    fn places_in(&self, indexes: &[u32]) -> Self {
+        let mut places = Self::default();
+        for place in self.as_slice().iter().filter_map(|tried| indexes.iter().position(|index| index == tried)) {
+            places.indexes[places.len] = place as u32;
+            places.len += 1;
+        }
+        places.indexes[..places.len].sort_unstable();
+        places
+    }
+
     /// Their indexes, ascending.
     #[inline]
     pub fn as_slice(&self) -> &[u32] {
@@ -67,11 +78,35 @@ impl<'a> Sample<'a> {
     #[inline]
     pub(crate) fn new(endpoints: Endpoints<'a>, rng: &mut Rng, choices: u32) -> Self {
         let Endpoints { source, attempt } = endpoints;
+        Self::places(source, source.count(), || Tried::of(source, attempt), attempt, rng, choices)
+    }
+
+    /// The same, of some endpoints.
+    #[inline]
+    pub(crate) fn of(endpoints: Endpoints<'a>, indexes: &[u32], rng: &mut Rng, choices: u32) -> Self {
+        let Endpoints { source, attempt } = endpoints;
+        let tried = || Tried::of(source, attempt).places_in(indexes);
+        let mut sample = Self::places(source, indexes.len() as u32, tried, attempt, rng, choices);
+        for place in &mut sample.drawn[..sample.len as usize] {
+            *place = indexes[*place as usize];
+        }
+        sample
+    }
+
+    /// Draws of `count` places, except for those that were tried.
+    #[inline]
+    fn places(
+        source: Source<'a>,
+        count: u32,
+        tried: impl FnOnce() -> Tried,
+        attempt: u32,
+        rng: &mut Rng,
+        choices: u32,
+    ) -> Self {
         if attempt > 0 || choices > 2 {
-            return Self::draw(source, Tried::of(source, attempt), rng, choices);
+            return Self::draw(source, count, tried(), rng, choices);
         }
         // The same draws, spelled out for what nearly every request needs: a third of the time.
-        let count = source.count();
         let first = rng.below(count);
         let second = if choices == 2 { rng.below(count.saturating_sub(1)) } else { 0 };
         let second = second + u32::from(second >= first);
@@ -79,10 +114,10 @@ impl<'a> Sample<'a> {
     }
 
     #[inline(never)]
-    fn draw(source: Source<'a>, tried: Tried, rng: &mut Rng, choices: u32) -> Self {
+    fn draw(source: Source<'a>, count: u32, tried: Tried, rng: &mut Rng, choices: u32) -> Self {
         let mut gone = [0; Tried::MAX + MOST];
         gone[..tried.len].copy_from_slice(tried.as_slice());
-        let left = source.count() - tried.len as u32;
+        let left = count - tried.len as u32;
         let len = choices.min(Self::MAX_CHOICES).min(left);
         let mut drawn = [0; MOST];
         for (nth, draw) in drawn[..len as usize].iter_mut().enumerate() {

@@ -13,7 +13,21 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "plugin";
 /// Scans of many endpoints take four at a time. The proxy always has it, and it gives the same answers everywhere.
 const FLAGS: &str = "-Ctarget-feature=+simd128";
-const PLUGINS: [&str; 4] = ["least-request", "p2c", "random", "round-robin"];
+const PLUGINS: [&str; 13] = [
+    "bounded-load",
+    "c3",
+    "least-request",
+    "maglev",
+    "p2c",
+    "peak-ewma",
+    "random",
+    "rendezvous",
+    "ring-hash",
+    "round-robin",
+    "subset",
+    "weighted-round-robin",
+    "zone-aware",
+];
 
 fn main() {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../..");

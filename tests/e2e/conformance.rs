@@ -1,12 +1,23 @@
-//! A policy gives the same picks natively, in the fast lane and in the portable lane.
+//! A policy gives the same picks natively, in the fast lane and in the portable lane, and has learnt the same from them.
 
 use std::sync::Arc;
 
-use sluicegate_core::{ClusterSnapshot, EndpointSpec, InFlight, Live, LiveArena, Rng};
+use sluicegate_core::{
+    AttemptResult, ClusterSnapshot, EndpointId, EndpointSpec, InFlight, Live, LiveArena, Outcome, Rng,
+};
+use sluicegate_plugin_bounded_load::BoundedLoad;
+use sluicegate_plugin_c3::C3;
 use sluicegate_plugin_least_request::LeastRequest;
+use sluicegate_plugin_maglev::Maglev;
 use sluicegate_plugin_p2c::P2c;
+use sluicegate_plugin_peak_ewma::PeakEwmaPolicy;
 use sluicegate_plugin_random::Random;
+use sluicegate_plugin_rendezvous::Rendezvous;
+use sluicegate_plugin_ring_hash::RingHash;
 use sluicegate_plugin_round_robin::RoundRobin;
+use sluicegate_plugin_subset::Subset;
+use sluicegate_plugin_weighted_round_robin::WeightedRoundRobin;
+use sluicegate_plugin_zone_aware::ZoneAware;
 use sluicegate_policy::{Engine, Generation, GenerationSpec, Instance, Limits, RequestHead};
 use sluicegate_sdk::{Plugin, Setup, native::Native};
 use sluicegate_tests::{NativeCluster, wasm};
@@ -19,7 +30,7 @@ struct Trio<P> {
     lanes: [Instance; 2],
     snapshot: Arc<ClusterSnapshot>,
     arena: LiveArena,
-    under_way: Vec<InFlight<Live>>,
+    under_way: Vec<(InFlight<Live>, EndpointId)>,
     rng: Rng,
 }
 
@@ -39,16 +50,16 @@ impl<P: Plugin> Trio<P> {
         Self { native, lanes, snapshot, arena: LiveArena::default(), under_way: Vec::new(), rng: Rng::new(7) }
     }
 
-    /// Other endpoints: `count` of the first 200 ports from `first` on.
+    /// Other endpoints: `count` of those from `first` on, of several weights, in two zones and in none.
     fn change(&mut self, first: u16, count: u16, now: u64) {
         let specs: Vec<_> = (first..first + count)
             .map(|port| {
                 let mut spec = EndpointSpec::new(([127, 0, 0, 1], port).into());
                 spec.weight = u32::from(port) % 5 + 1;
+                spec.zone = ["", "a", "b"][usize::from(port) % 3].into();
                 spec
             })
             .collect();
-        self.under_way.clear();
         self.snapshot = Arc::new(self.snapshot.next(&specs, &mut self.arena, now));
         self.native.endpoints_changed(now, &NativeCluster(Arc::clone(&self.snapshot)));
         for instance in &mut self.lanes {
@@ -57,7 +68,9 @@ impl<P: Plugin> Trio<P> {
     }
 
     fn pick(&mut self, now: u64, tried: &[u32]) -> u32 {
-        let (hash, attempt) = (self.rng.next_u64(), tried.len() as u32);
+        // One request in four is not keyed, and one has the key of many others.
+        let hash = [0, 1 << 40, self.rng.next_u64(), self.rng.next_u64()][self.rng.below(4) as usize];
+        let attempt = tried.len() as u32;
         let cluster = NativeCluster(Arc::clone(&self.snapshot));
         let expected = self.native.pick(now, hash, attempt, &cluster, &tried.to_vec());
         for instance in &mut self.lanes {
@@ -67,35 +80,75 @@ impl<P: Plugin> Trio<P> {
         }
         expected
     }
+
+    /// Ends one of the attempts that are under way, somehow.
+    fn finish(&mut self, now: u64) {
+        let done = self.rng.below(self.under_way.len() as u32) as usize;
+        let (_, endpoint) = self.under_way.swap_remove(done);
+        let (outcome, native, status) = OUTCOMES[self.rng.below(OUTCOMES.len() as u32) as usize];
+        let total_us = self.rng.below(100_000);
+        let first_byte_us = if outcome == Outcome::Answered { total_us / 2 } else { 0 };
+        let result = AttemptResult { endpoint, outcome, status, connect_us: 0, first_byte_us, total_us };
+        for instance in &mut self.lanes {
+            instance.lane().on_result(now, &result).unwrap();
+        }
+        let (endpoint, status) = (endpoint.0, u32::from(status));
+        let result =
+            sluicegate_sdk::AttemptResult { endpoint, outcome: native, status, connect_us: 0, first_byte_us, total_us };
+        self.native.on_result(now, &result);
+    }
+
+    fn has_learnt_the_same(&mut self) {
+        let expected = self.native.save();
+        for instance in &mut self.lanes {
+            let saved = instance.lane().save().unwrap().map(|saved| (saved.schema, saved.bytes));
+            assert_eq!(saved, expected);
+        }
+    }
 }
 
-/// Membership changes, load that comes and goes, retries: thousands of picks.
+const OUTCOMES: [(Outcome, sluicegate_sdk::Outcome, u16); 7] = [
+    (Outcome::Answered, sluicegate_sdk::Outcome::Answered, 200),
+    (Outcome::Answered, sluicegate_sdk::Outcome::Answered, 200),
+    (Outcome::Answered, sluicegate_sdk::Outcome::Answered, 503),
+    (Outcome::ConnectFailed, sluicegate_sdk::Outcome::ConnectFailed, 0),
+    (Outcome::Broken, sluicegate_sdk::Outcome::Broken, 200),
+    (Outcome::TimedOut, sluicegate_sdk::Outcome::TimedOut, 0),
+    (Outcome::Cancelled, sluicegate_sdk::Outcome::Cancelled, 0),
+];
+
+/// Membership changes, load that comes and goes, retries, results: thousands of picks.
 fn agree<P: Plugin>(policy: &str, config: &str) {
     let mut trio = Trio::<P>::new(policy, config);
     let mut now = 0;
-    for (first, count) in [(1, 1), (1, 2), (2, 16), (5, 64), (1, 65), (90, 100), (150, 3)] {
+    for (first, count) in [(1, 1), (1, 2), (2, 16), (5, 64), (1, 65), (90, 100), (100, 10_000), (150, 3)] {
         trio.change(first, count, now);
-        for _ in 0..500 {
-            now += 1000;
+        for _ in 0..if count > 1000 { 100 } else { 500 } {
+            now += 1_000_000;
             let index = trio.pick(now, &[]);
             assert!(index < u32::from(count));
-            let live = trio.snapshot.get(index).unwrap().live.clone();
-            trio.under_way.push(InFlight::begin(live));
+            let picked = trio.snapshot.get(index).unwrap();
+            trio.under_way.push((InFlight::begin(picked.live.clone()), picked.id));
             if count > 1 && trio.rng.below(10) == 0 {
                 let again = trio.pick(now, &[index]);
                 assert_ne!(again, index, "an endpoint that was tried is not picked again");
             }
             while !trio.under_way.is_empty() && trio.rng.below(3) > 0 {
-                let done = trio.rng.below(trio.under_way.len() as u32) as usize;
-                trio.under_way.swap_remove(done);
+                trio.finish(now);
             }
         }
+        trio.has_learnt_the_same();
     }
 }
 
 #[test]
 fn round_robin() {
     agree::<RoundRobin>("round-robin", "{}");
+}
+
+#[test]
+fn weighted_round_robin() {
+    agree::<WeightedRoundRobin>("weighted-round-robin", "{}");
 }
 
 #[test]
@@ -112,4 +165,51 @@ fn least_request() {
 fn p2c() {
     agree::<P2c>("p2c", "{}");
     agree::<P2c>("p2c", r#"{"choices": 5}"#);
+}
+
+#[test]
+fn peak_ewma() {
+    agree::<PeakEwmaPolicy>("peak-ewma", "{}");
+    agree::<PeakEwmaPolicy>("peak-ewma", r#"{"decay_ms": 50, "choices": 3}"#);
+}
+
+#[test]
+fn c3() {
+    agree::<C3>("c3", "{}");
+    agree::<C3>("c3", r#"{"choices": 8, "proxies": 3}"#);
+}
+
+#[test]
+fn rendezvous() {
+    agree::<Rendezvous>("rendezvous", "{}");
+}
+
+#[test]
+fn ring_hash() {
+    agree::<RingHash>("ring-hash", "{}");
+    agree::<RingHash>("ring-hash", r#"{"points": 40}"#);
+}
+
+#[test]
+fn maglev() {
+    agree::<Maglev>("maglev", "{}");
+    agree::<Maglev>("maglev", r#"{"table_size": 1009}"#);
+}
+
+#[test]
+fn bounded_load() {
+    agree::<BoundedLoad>("bounded-load", "{}");
+    agree::<BoundedLoad>("bounded-load", r#"{"epsilon": 0.01, "points": 8}"#);
+}
+
+#[test]
+fn zone_aware() {
+    agree::<ZoneAware>("zone-aware", r#"{"zone": "a"}"#);
+    agree::<ZoneAware>("zone-aware", r#"{"zone": "b", "proxies": {"b": 5, "a": 1}, "choices": 3}"#);
+}
+
+#[test]
+fn subset() {
+    agree::<Subset>("subset", "{}");
+    agree::<Subset>("subset", r#"{"proxies": 7, "proxy": 2}"#);
 }

@@ -11,6 +11,7 @@ mod hostile;
 mod ledger;
 mod lifecycle;
 mod limits;
+mod policies;
 mod protocols;
 mod reload;
 mod retries;

@@ -35,4 +35,16 @@ impl Cluster for NativeCluster {
         self.0.read_block(start, signal(kind), 0, &mut bytes);
         *block = bytes.map(u32::from_le_bytes);
     }
+
+    fn address(&self, index: u32) -> String {
+        self.0.endpoints()[index as usize].spec.address.to_string()
+    }
+
+    fn zone(&self, index: u32) -> String {
+        self.0.endpoints()[index as usize].spec.zone.to_string()
+    }
+
+    fn label(&self, index: u32, key: &str) -> Option<String> {
+        self.0.endpoints()[index as usize].spec.labels.get(key).cloned()
+    }
 }

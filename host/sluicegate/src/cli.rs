@@ -64,9 +64,9 @@ pub(crate) struct Demo {
     /// Requests a second.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub(crate) rate: u32,
-    /// Balances with this policy, and swaps it whenever the file changes, instead of going back and forth between
-    /// `round-robin` and `p2c`.
-    #[arg(long, value_name = "FILE.wasm")]
+    /// Balances with this policy instead of going back and forth between `round-robin` and `p2c`: a built-in one by
+    /// its name, or one from a file, which is swapped in again whenever the file changes.
+    #[arg(long, value_name = "NAME|FILE.wasm")]
     pub(crate) policy: Option<PathBuf>,
 }
 

@@ -30,3 +30,12 @@ fn a_policy_that_is_none_is_refused_at_the_start() {
     assert!(!output.status.success());
     assert!(stderr.starts_with("error: ") && stderr.contains("mine.wasm"), "{stderr}");
 }
+
+#[test]
+fn a_built_in_policy_is_called_by_its_name() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+    let output = demo.args(["demo", "--seconds", "1", "--rate", "200", "--policy", "peak-ewma"]).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains("peak-ewma"), "{stdout}");
+}

@@ -27,12 +27,14 @@
 //! ```
 
 mod cluster;
+mod promises;
 mod request;
 
 use std::{fmt, time::Duration};
 
 pub use self::{
     cluster::{SimCluster, SimEndpoint},
+    promises::check_promises,
     request::SimRequest,
 };
 use crate::{AttemptResult, ConfigError, Outcome, Plugin, RestoreError, Setup, Signal, native::Native};

@@ -108,3 +108,24 @@ fn a_scan_sees_each_endpoint_once() {
         assert_eq!(endpoints.iter().len(), 70);
     });
 }
+
+#[test]
+fn a_sample_of_some_leaves_out_what_was_tried_of_them() {
+    check(9, &[8, 2, 4], |_, endpoints| {
+        let mut rng = Rng::new(1);
+        let some = [8, 7, 2, 5, 1];
+        let counts = tally(|| endpoints.sample_of(&some, &mut rng, 2).map(|endpoint| endpoint.index()).collect());
+        assert_eq!(counts.len(), 6);
+        let right = |sample: &[u32]| sample.iter().all(|index| [7, 5, 1].contains(index));
+        assert!(counts.iter().all(|(sample, count)| right(sample) && count.abs_diff(2000) < 200), "{counts:?}");
+        assert_eq!(endpoints.sample_of(&[4, 8], &mut rng, 2).count(), 0);
+        assert_eq!(endpoints.sample_of(&[], &mut rng, 2).count(), 0);
+    });
+    check(9, &[], |_, endpoints| {
+        let mut rng = Rng::new(1);
+        let counts = tally(|| endpoints.sample_of(&[8, 3, 5], &mut rng, 2).map(|endpoint| endpoint.index()).collect());
+        assert_eq!(counts.len(), 6);
+        assert!(counts.values().all(|count| count.abs_diff(2000) < 200), "{counts:?}");
+        assert_eq!(endpoints.sample_of(&[6], &mut rng, 2).map(|endpoint| endpoint.index()).collect::<Vec<_>>(), [6]);
+    });
+}

@@ -26,10 +26,19 @@ macro_rules! builtins {
 
 /// All of them, by name.
 pub const ALL: &[Builtin] = builtins! {
+    "bounded-load": "each key to one endpoint, or to the next that has no more than its share of the load";
+    "c3": "of three endpoints drawn at random, the best by latency and the cube of its queue";
     "least-request": "of all endpoints, the one with the fewest requests in flight for its weight";
+    "maglev": "each key to one endpoint, by a table with even shares";
     "p2c": "of two endpoints drawn at random, the less loaded one (the power of two choices)";
+    "peak-ewma": "of two endpoints drawn at random, the one with the least expected latency";
     "random": "at random, each endpoint as often as its weight says";
+    "rendezvous": "each key to the endpoint that it ranks highest";
+    "ring-hash": "each key to one endpoint, by ketama's ring";
     "round-robin": "each endpoint in turn";
+    "subset": "as p2c, among the few endpoints that are this proxy's part of a fleet's";
+    "weighted-round-robin": "each endpoint in turn, as often as its weight says, the turns spread out";
+    "zone-aware": "as p2c, in the proxy's own zone as far as its endpoints can bear it";
 };
 
 /// The module of the built-in policy with this name.
@@ -50,6 +59,6 @@ mod tests {
     fn names_are_sorted_and_found() {
         assert!(ALL.is_sorted_by_key(|builtin| builtin.name));
         assert!(names().all(|name| get(name).is_some()));
-        assert_eq!(get("rendezvous"), None);
+        assert_eq!(get("no-such-policy"), None);
     }
 }

@@ -6,12 +6,15 @@ use std::collections::BTreeSet;
 use sluicegate_builtins::ALL;
 use wasmparser::{Parser, Payload};
 
+const ADDRESS: &str = "endpoints.address";
 const COUNT: &str = "endpoints.count";
+const ID: &str = "endpoints.id";
 const LOG: &str = "host.log";
 const READ: &str = "endpoints.read";
 const READ_BLOCK: &str = "endpoints.read-block";
 const TRIED: &str = "request.tried";
 const WEIGHT: &str = "endpoints.weight";
+const ZONE: &str = "endpoints.zone";
 
 fn imports_and_exports(wasm: &[u8]) -> (BTreeSet<String>, BTreeSet<String>) {
     let short = |name: &str| name.replace("sluicegate:policy/", "").replace("@0.1.0", "");
@@ -45,6 +48,15 @@ fn only_what_is_used_is_imported() {
     check_imports("random", &[COUNT, LOG, TRIED, WEIGHT]);
     check_imports("least-request", &[COUNT, LOG, READ_BLOCK, TRIED, WEIGHT]);
     check_imports("p2c", &[COUNT, LOG, READ, TRIED, WEIGHT]);
+    check_imports("weighted-round-robin", &[COUNT, ID, LOG, TRIED, WEIGHT]);
+    check_imports("maglev", &[COUNT, ID, LOG, TRIED, WEIGHT]);
+    check_imports("rendezvous", &[COUNT, ID, LOG, TRIED, WEIGHT]);
+    check_imports("ring-hash", &[ADDRESS, COUNT, ID, LOG, TRIED, WEIGHT]);
+    check_imports("bounded-load", &[ADDRESS, COUNT, ID, LOG, READ, READ_BLOCK, TRIED, WEIGHT]);
+    check_imports("peak-ewma", &[COUNT, ID, LOG, READ, TRIED, WEIGHT]);
+    check_imports("zone-aware", &[COUNT, LOG, READ, TRIED, WEIGHT, ZONE]);
+    check_imports("subset", &[COUNT, ID, LOG, READ, TRIED, WEIGHT]);
+    check_imports("c3", &[COUNT, ID, LOG, READ, TRIED, WEIGHT]);
 }
 
 #[test]
@@ -52,9 +64,16 @@ fn only_what_is_implemented_is_exported() {
     for builtin in ALL {
         let exports = imports_and_exports(builtin.wasm).1;
         let contract: Vec<&str> = exports.iter().map(String::as_str).filter(|name| name.contains('#')).collect();
-        let expected = ["balancer#configure", "balancer#endpoints-changed", "balancer#pick"];
+        let (feedback, state) = match builtin.name {
+            "c3" | "peak-ewma" => (true, true),
+            "weighted-round-robin" => (false, true),
+            _ => (false, false),
+        };
+        let mut expected = vec!["balancer#configure", "balancer#endpoints-changed", "balancer#pick"];
+        expected.extend(feedback.then_some("feedback#on-result"));
+        expected.extend(["state#restore", "state#save", "state#schema"].into_iter().filter(|_| state));
         let cleanup = "cabi_post_balancer#configure";
-        let found: Vec<&str> = contract.into_iter().filter(|name| *name != cleanup).collect();
+        let found: Vec<&str> = contract.into_iter().filter(|name| !name.starts_with("cabi_post_")).collect();
         assert_eq!(found, expected, "{}", builtin.name);
         assert!(["memory", "cabi_realloc", cleanup].iter().all(|name| exports.contains(*name)), "{exports:?}");
     }

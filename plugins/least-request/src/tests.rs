@@ -1,6 +1,6 @@
 use sluicegate_sdk::{
     Signal,
-    harness::{Harness, SimCluster, SimRequest},
+    harness::{Harness, SimCluster, SimRequest, check_promises},
 };
 
 use crate::LeastRequest;
@@ -9,6 +9,11 @@ fn harness(weights: &[u32], in_flight: &[u64]) -> Harness<LeastRequest> {
     let mut harness = Harness::new("{}", SimCluster::of_weights(weights)).unwrap();
     (0..).zip(in_flight).for_each(|(index, value)| harness.set(index, Signal::InFlight, *value));
     harness
+}
+
+#[test]
+fn promises() {
+    check_promises::<LeastRequest>("{}");
 }
 
 #[test]

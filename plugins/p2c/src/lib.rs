@@ -34,9 +34,9 @@ impl Policy for P2c {
     type Config = P2cConfig;
 
     fn new(config: P2cConfig, setup: Setup) -> Result<Self, ConfigError> {
-        let most = Sample::MAX_CHOICES;
-        if !(1..=most).contains(&config.choices) {
-            return Err(ConfigError::at("choices", format_args!("{} is not from 1 to {most}", config.choices)));
+        let possible = 1..=Sample::MAX_CHOICES;
+        if !possible.contains(&config.choices) {
+            return Err(ConfigError::out_of_range("choices", config.choices, possible));
         }
         Ok(Self { choices: config.choices, rng: Rng::new(setup.seed) })
     }

@@ -1,12 +1,18 @@
 use sluicegate_sdk::{
     Signal,
-    harness::{Harness, SimCluster, SimRequest},
+    harness::{Harness, SimCluster, SimRequest, check_promises},
 };
 
 use crate::P2c;
 
 fn harness(config: &str, cluster: SimCluster) -> Harness<P2c> {
     Harness::new(config, cluster).unwrap()
+}
+
+#[test]
+fn promises() {
+    check_promises::<P2c>("{}");
+    check_promises::<P2c>(r#"{"choices": 8}"#);
 }
 
 #[test]

@@ -1,9 +1,14 @@
-use sluicegate_sdk::harness::{Harness, SimCluster, SimRequest};
+use sluicegate_sdk::harness::{Harness, SimCluster, SimRequest, check_promises};
 
 use crate::Random;
 
 fn harness(weights: &[u32]) -> Harness<Random> {
     Harness::new("{}", SimCluster::of_weights(weights)).unwrap()
+}
+
+#[test]
+fn promises() {
+    check_promises::<Random>("{}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use sluicegate_sdk::{
     Setup,
-    harness::{Harness, SimCluster, SimEndpoint, SimRequest},
+    harness::{Harness, SimCluster, SimEndpoint, SimRequest, check_promises},
 };
 
 use crate::RoundRobin;
@@ -11,6 +11,11 @@ fn worker(worker: u32, workers: u32, endpoints: u32) -> Harness<RoundRobin> {
 
 fn picks(harness: &mut Harness<RoundRobin>, count: u32) -> Vec<u32> {
     (0..count).map(|_| harness.pick().unwrap()).collect()
+}
+
+#[test]
+fn promises() {
+    check_promises::<RoundRobin>("{}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod units;
 
 use std::{
     io::{Write as _, stdout},
-    path,
+    path::{self, Path},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -54,7 +54,7 @@ async fn demo(arguments: &cli::Demo, notice: Option<Notice>) -> Result<ExitCode>
     // Registered first: a signal during the start is a stop, too.
     let mut signals = Signals::register()?;
     let policy = match &arguments.policy {
-        Some(file) => PolicySource::File(path::absolute(file).context("can't find the policy's folder")?),
+        Some(policy) => source(policy)?,
         None => PolicySource::Builtin(POLICIES[0].to_owned()),
     };
     let origins = origins::start()?;
@@ -71,6 +71,14 @@ async fn demo(arguments: &cli::Demo, notice: Option<Notice>) -> Result<ExitCode>
     // The terminal is given back already, whether or not something went wrong.
     ended?;
     conclude(&report)
+}
+
+/// As in a configuration, a built-in policy is called by its name alone; `./p2c` would be a file.
+fn source(policy: &Path) -> Result<PolicySource> {
+    match sluicegate_builtins::names().find(|name| policy.as_os_str() == *name) {
+        Some(name) => Ok(PolicySource::Builtin(name.to_owned())),
+        None => Ok(PolicySource::File(path::absolute(policy).context("can't find the policy's folder")?)),
+    }
 }
 
 /// How often the policy is swapped: every few seconds, and in a short demo often enough for one swap each way.
