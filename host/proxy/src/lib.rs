@@ -9,9 +9,12 @@
 
 mod attempt;
 mod body;
+mod client_body;
+mod client_stream;
 mod cluster;
 mod connect;
 mod connection;
+mod date;
 mod endpoint;
 mod exchange;
 mod failure;

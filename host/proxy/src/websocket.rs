@@ -1,27 +1,21 @@
 //! WebSocket from a client that speaks HTTP/2 (RFC 8441): one stream in place of a connection. The endpoint hears the
 //! handshake of HTTP/1.1 (RFC 6455, section 4), whose other side this proxy is.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::mem;
 
+use h2::ext::Protocol;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
     request, response,
 };
-use hyper::{
-    ext::Protocol,
-    upgrade::{OnUpgrade, Upgraded},
-};
-use hyper_util::rt::TokioIo;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use sluicegate_core::Rng;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
-use crate::{failure::Failure, timer::LazyTimer, tunnel::Tunnel};
+use crate::{
+    client_body::ClientBody, client_stream::ClientStream, failure::Failure, timer::LazyTimer, tunnel::Tunnel,
+};
 
 /// What a server puts behind the key (RFC 6455, section 1.3).
 const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -30,16 +24,24 @@ const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 #[derive(Debug)]
 pub(crate) struct WebSocket {
     key: String,
-    stream: OnUpgrade,
+    /// Where the stream comes from, once the client has its answer.
+    stream: oneshot::Receiver<ClientStream>,
 }
 
 impl WebSocket {
     /// Makes the GET of HTTP/1.1 out of a CONNECT, which has to be one for a WebSocket.
-    pub(crate) fn begin(parts: &mut request::Parts, rng: &mut Rng) -> Result<Box<Self>, Failure> {
+    pub(crate) fn begin(
+        parts: &mut request::Parts,
+        body: &mut ClientBody,
+        rng: &mut Rng,
+    ) -> Result<Box<Self>, Failure> {
         let protocol = parts.extensions.remove::<Protocol>().ok_or(Failure::NotSupported("CONNECT"))?;
-        let stream = parts.extensions.remove::<OnUpgrade>();
-        let stream = stream.filter(|_| protocol.as_ref().eq_ignore_ascii_case(b"websocket"));
-        let stream = stream.ok_or(Failure::NotSupported("CONNECT with a protocol other than websocket"))?;
+        let ClientBody::Tunnel(stream) = mem::replace(body, ClientBody::Empty) else {
+            return Err(Failure::NotSupported("CONNECT"));
+        };
+        if !protocol.as_str().eq_ignore_ascii_case("websocket") {
+            return Err(Failure::NotSupported("CONNECT with a protocol other than websocket"));
+        }
         parts.method = Method::GET;
         let nonce = [rng.next_u64(), rng.next_u64()].map(u64::to_ne_bytes);
         Ok(Box::new(Self { key: base64(nonce.as_flattened()), stream }))
@@ -69,8 +71,8 @@ impl WebSocket {
         record.timer = LazyTimer::new(record.client.worker.clock).into();
         tokio::task::spawn_local(async move {
             // If the client is gone already, the tunnel goes, too.
-            if let Ok(upgraded) = self.stream.await {
-                tunnel.run(ClientStream { io: TokioIo::new(upgraded), has_ended: false }, &[]).await;
+            if let Ok(stream) = self.stream.await {
+                tunnel.run(stream, &[]).await;
             }
         });
     }
@@ -93,45 +95,6 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-/// The client's stream. hyper's takes a reset for the end of what the client sends, after which the endpoint could go
-/// on sending; here it is an error.
-struct ClientStream {
-    io: TokioIo<Upgraded>,
-    has_ended: bool,
-}
-
-impl AsyncRead for ClientStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.has_ended {
-            // Who writes is told of a reset.
-            return Pin::new(&mut self.io).poll_flush(cx);
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            return Poll::Ready(Ok(()));
-        }
-        self.has_ended = true;
-        // hyper's task for what is written has been woken by a reset, too. It has its turn first.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-impl AsyncWrite for ClientStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]
