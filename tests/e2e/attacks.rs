@@ -173,10 +173,16 @@ fn floods() -> Vec<Flood> {
         ("resets by empty windows", requests_with(1000, 0, |stream| update(stream, 0)), vec![]),
         ("resets by HEADERS", requests_with(1000, 0, |stream| headers(END_HEADERS, stream)), vec![]),
         ("resets by DATA", requests_with(1000, END_STREAM, |stream| data(0, stream)), vec![]),
-        ("resets by priorities", requests_with(1000, 0, |stream| {
-            frame(PRIORITY, 0, stream, &[&stream.to_be_bytes()[..], &[0]].concat())
-        }), vec![]),
-        ("resets by bad heads", (0..5000).flat_map(|stream| frame(HEADERS, END, stream * 2 + 1, b"\x82")).collect(), vec![]),
+        (
+            "resets by priorities",
+            requests_with(1000, 0, |stream| frame(PRIORITY, 0, stream, &[&stream.to_be_bytes()[..], &[0]].concat())),
+            vec![],
+        ),
+        (
+            "resets by bad heads",
+            (0..5000).flat_map(|stream| frame(HEADERS, END, stream * 2 + 1, b"\x82")).collect(),
+            vec![],
+        ),
         ("streams above the limit", requests(0..5000, b"", END_STREAM), vec![]),
         ("CONTINUATION", frame(HEADERS, END_STREAM, 1, b""), frame(CONTINUATION, 0, 1, &field("x", "y"))),
         ("empty CONTINUATION", frame(HEADERS, END_STREAM, 1, b""), frame(CONTINUATION, 0, 1, b"")),

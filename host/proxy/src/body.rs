@@ -19,6 +19,7 @@ use sluicegate_core::Outcome;
 use crate::{
     attempt::Attempt,
     client_body::ClientBody,
+    endpoint_stream::EndpointStream,
     kept::{Kept, Reader},
     multiplexed::Stream,
     record::Record,
@@ -219,6 +220,8 @@ pub(crate) enum Source {
     Http1(Box<Upstream>),
     /// An HTTP/1.1 connection that carries another protocol from here on.
     Switched(Box<Upstream>),
+    /// The same over HTTP/2: a stream that carries it.
+    Opened(Box<EndpointStream>),
     /// An HTTP/2 connection, and a place on it, held until the answer is through.
     Http2 { incoming: Incoming, _place: Stream },
 }
@@ -228,7 +231,7 @@ impl Source {
         match self {
             Self::Here(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Self::Http1(upstream) => upstream.poll_frame(cx).map_err(Into::into),
-            Self::Switched(_) => Poll::Ready(None),
+            Self::Switched(_) | Self::Opened(_) => Poll::Ready(None),
             Self::Http2 { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
         }
     }
@@ -237,7 +240,7 @@ impl Source {
         match self {
             Self::Here(data) => data.is_none(),
             Self::Http1(upstream) => upstream.is_answered(),
-            Self::Switched(_) => true,
+            Self::Switched(_) | Self::Opened(_) => true,
             Self::Http2 { incoming, .. } => incoming.is_end_stream(),
         }
     }
@@ -246,7 +249,7 @@ impl Source {
         match self {
             Self::Here(data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
             Self::Http1(upstream) => upstream.size_hint(),
-            Self::Switched(_) => SizeHint::with_exact(0),
+            Self::Switched(_) | Self::Opened(_) => SizeHint::with_exact(0),
             Self::Http2 { incoming, .. } => incoming.size_hint(),
         }
     }
@@ -306,6 +309,11 @@ impl Relay {
                 }
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(failed) = frame.trailers_ref().and_then(|said| self.record.grpc_failed(said))
+                    && let Some(attempt) = &mut self.attempt
+                {
+                    attempt.counts_as(failed);
+                }
                 self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if frame.is_trailers() || self.source.is_end_stream() {
                     self.finish(Outcome::Answered);

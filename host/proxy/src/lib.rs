@@ -16,6 +16,7 @@ mod connect;
 mod connection;
 mod date;
 mod endpoint;
+mod endpoint_stream;
 mod exchange;
 mod failure;
 mod forwarding;

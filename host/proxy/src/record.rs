@@ -55,6 +55,8 @@ pub(crate) struct Record {
     early: Option<Rc<Early>>,
     version: Version,
     status: Option<StatusCode>,
+    /// What it counts as in the metrics, if that is not its status.
+    counts_as: Option<StatusCode>,
     /// Only for the access log.
     log: Option<Box<Log>>,
 }
@@ -130,6 +132,7 @@ impl Record {
             early: None,
             version: Version::HTTP_11,
             status: None,
+            counts_as: None,
             log: None,
         }
     }
@@ -159,6 +162,14 @@ impl Record {
     /// The client gets this status.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
+    }
+
+    /// What a gRPC call's headers or trailers say of how it went: the status that it counts as, if it failed.
+    pub(crate) fn grpc_failed(&mut self, said: &HeaderMap) -> Option<StatusCode> {
+        let failed = grpc::failed(said).filter(|_| self.is_grpc);
+        // An attempt before this one may have failed.
+        self.counts_as = failed;
+        failed
     }
 
     pub(crate) fn fail(&mut self, failure: &Failure) {
@@ -270,7 +281,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let now = self.client.worker.clock.now();
         let ns = now.saturating_sub(self.began);
-        self.metrics().finished(self.status, ns);
+        self.metrics().finished(self.counts_as.or(self.status), ns);
         self.client.active.set(self.client.active.get() - 1);
         self.client.quiet_since.set(now);
         if let Some(log) = &self.log {

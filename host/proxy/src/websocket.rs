@@ -1,11 +1,11 @@
-//! WebSocket from a client that speaks HTTP/2 (RFC 8441): one stream in place of a connection. The endpoint hears the
-//! handshake of HTTP/1.1 (RFC 6455, section 4), whose other side this proxy is.
+//! WebSocket where one side speaks HTTP/2 (RFC 8441): one stream in place of a connection. Towards the side that speaks
+//! HTTP/1.1, this proxy is the other side of its handshake (RFC 6455, section 4).
 
 use std::mem;
 
 use h2::ext::Protocol;
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
     request, response,
 };
@@ -14,7 +14,8 @@ use sluicegate_core::Rng;
 use tokio::sync::oneshot;
 
 use crate::{
-    client_body::ClientBody, client_stream::ClientStream, failure::Failure, timer::LazyTimer, tunnel::Tunnel,
+    client_body::ClientBody, client_stream::ClientStream, failure::Failure, request::Inbound, timer::LazyTimer,
+    tunnel::Tunnel,
 };
 
 /// What a server puts behind the key (RFC 6455, section 1.3).
@@ -76,6 +77,33 @@ impl WebSocket {
             }
         });
     }
+}
+
+/// Makes the CONNECT of HTTP/2 out of a request that asks for a WebSocket over HTTP/1.1, or once did (RFC 8441, section
+/// 5). Its authority and path are in their places.
+pub(crate) fn connect(head: &mut request::Parts) {
+    head.method = Method::CONNECT;
+    head.extensions.insert(hyper::ext::Protocol::from_static("websocket"));
+    for name in [SEC_WEBSOCKET_KEY, UPGRADE] {
+        head.headers.remove(name);
+    }
+}
+
+/// Whether a request asks for a WebSocket, whichever way.
+pub(crate) fn is_asked_for(inbound: &Inbound) -> bool {
+    let upgrade = inbound.head.parts.headers.get(UPGRADE).filter(|_| inbound.is_upgrade);
+    inbound.websocket.is_some() || upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Says in HTTP/1.1's way that an endpoint has opened a WebSocket, to a request with these headers.
+pub(crate) fn switch(asked: &HeaderMap, answer: &mut Response<()>) {
+    let key = asked.get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    // There is nothing in it that a header can't have.
+    headers.extend(HeaderValue::try_from(accept(key)).map(|accept| (SEC_WEBSOCKET_ACCEPT, accept)));
 }
 
 /// What shows that a server has understood a key.

@@ -8,6 +8,7 @@
 //!
 //! Frames themselves are not unpacked: of most, nine bytes are looked at. What header blocks say is the library's.
 
+mod block;
 mod budget;
 mod frame;
 mod streams;
@@ -35,6 +36,7 @@ pub enum Reason {
     FlowControl = 3,
     StreamClosed = 5,
     FrameSize = 6,
+    Compression = 9,
     EnhanceYourCalm = 11,
 }
 
@@ -84,7 +86,7 @@ pub struct Connection {
 }
 
 /// Where what the client sends has come to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Incoming {
     /// So many bytes of a frame whose head has passed (at first of the preface, which the library looks at).
     left: usize,
@@ -92,7 +94,37 @@ struct Incoming {
     is_greeted: bool,
     /// The stream of a header block that is not whole.
     block: Option<u32>,
+    /// The newest header block, for the case that it can't be read.
+    newest: Vec<u8>,
+    /// Of the frame whose head has passed: so many bytes come before a part of a header block, and so many are one.
+    part: (usize, usize),
 }
+
+impl Incoming {
+    /// Notes what passes of a frame whose head has passed.
+    fn pass(&mut self, bytes: &[u8]) {
+        self.left -= bytes.len();
+        let (before, length) = &mut self.part;
+        if *length > 0 {
+            let skipped = bytes.len().min(*before);
+            let count = (bytes.len() - skipped).min(*length);
+            self.newest.extend_from_slice(&bytes[skipped..skipped + count]);
+            (*before, *length) = (*before - skipped, *length - count);
+        }
+    }
+
+    /// The next bytes are a frame's, with a part of a header block behind `before` bytes of its payload.
+    fn begin_block(&mut self, before: usize, length: usize) {
+        if self.newest.capacity() > KEPT_BLOCK {
+            self.newest = Vec::new();
+        }
+        self.newest.clear();
+        self.part = (frame::HEAD + before, length);
+    }
+}
+
+/// What is kept for header blocks when there are none: as much as nearly all take.
+const KEPT_BLOCK: usize = 1024;
 
 /// What a frame of the client's may do.
 enum Pass {
@@ -107,7 +139,7 @@ enum Pass {
 impl Default for Connection {
     fn default() -> Self {
         Self {
-            incoming: Incoming { left: PREFACE.len(), is_greeted: false, block: None },
+            incoming: Incoming { left: PREFACE.len(), ..Incoming::default() },
             outgoing: frame::Walk::default(),
             streams: Streams::default(),
             budget: Budget::default(),
@@ -121,7 +153,7 @@ impl Connection {
         let mut passed = 0;
         loop {
             let count = self.incoming.left.min(bytes.len() - passed);
-            self.incoming.left -= count;
+            self.incoming.pass(&bytes[passed..passed + count]);
             passed += count;
             let rest = &bytes[passed..];
             let Some((head, payload)) = Head::read(rest) else { return Step { passed, next: Next::More } };
@@ -179,6 +211,26 @@ impl Connection {
         frame
     }
 
+    /// What is to be sent in place of some bytes, if they end in the library's word that it gives the connection up for a
+    /// header block that can't be decoded: that with the code that RFC 9113 (section 4.3) has for it. A best effort:
+    /// another block may have come meanwhile.
+    pub fn corrected(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let at = bytes.len().checked_sub(GOAWAY)?;
+        let (head, payload) = Head::read(&bytes[at..])?;
+        if head.kind != Kind::GOAWAY || head.length != 8 || frame::number(&payload[4..]) != Reason::Protocol as u32 {
+            return None;
+        }
+        // It could be the end of something else.
+        let mut outgoing = self.outgoing.clone();
+        outgoing.walk(&bytes[..at], |_, _| {});
+        if !outgoing.is_between() || block::look(&self.incoming.newest).is_ok() {
+            return None;
+        }
+        let mut corrected = bytes.to_vec();
+        *corrected.last_mut()? = Reason::Compression as u8;
+        Some(corrected)
+    }
+
     fn frame(&mut self, head: Head, payload: &[u8]) -> Result<Pass, Refusal> {
         if head.length > MAX_FRAME {
             return Err(Refusal::new(Reason::FrameSize, "a frame is larger than allowed"));
@@ -200,6 +252,10 @@ impl Connection {
             Kind::CONTINUATION => {
                 if head.has(frame::END_HEADERS) {
                     self.incoming.block = None;
+                }
+                // The library has a limit of its own for all of it together.
+                if self.incoming.newest.len() <= MAX_FRAME as usize {
+                    self.incoming.part = (frame::HEAD, head.length as usize);
                 }
                 Ok(Pass::All)
             }
@@ -273,7 +329,16 @@ impl Connection {
         if !head.has(frame::END_HEADERS) {
             self.incoming.block = Some(head.stream);
         }
-        Ok(if state == Remote::Open { Pass::Trailers } else { Pass::All })
+        let before = prefix + if has_priority { 5 } else { 0 };
+        // The length of the padding counts as a part of it.
+        let length = head.length as usize - before - (padding as usize - prefix);
+        self.incoming.begin_block(before, length);
+        if state != Remote::Open {
+            return Ok(Pass::All);
+        }
+        self.incoming.newest.extend_from_slice(&payload[before..before + length]);
+        self.incoming.part = (0, 0);
+        Ok(Pass::Trailers)
     }
 
     /// Frames that carry nothing of a request.

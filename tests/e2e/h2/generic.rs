@@ -93,7 +93,9 @@ pub(super) const CASES: &[Case] = &[
     ("3.10 CONTINUATION, one and several", |door| {
         let mut peer = door.greet(&[]);
         let head = head("GET", "/", &[("x", "a"), ("y", "b")]);
-        peer.send(&[frame(HEADERS, END_STREAM, 1, &head[..20]), frame(CONTINUATION, END_HEADERS, 1, &head[20..])].concat());
+        peer.send(
+            &[frame(HEADERS, END_STREAM, 1, &head[..20]), frame(CONTINUATION, END_HEADERS, 1, &head[20..])].concat(),
+        );
         peer.answers(1)?;
         peer.send(&frame(HEADERS, END_STREAM, 3, &head[..1]));
         peer.send(&[frame(CONTINUATION, 0, 3, &head[1..30]), frame(CONTINUATION, 0, 3, b"")].concat());

@@ -75,9 +75,7 @@ pub(super) const FRAMES: &[Case] = &[
     ("4.2 DATA of one byte more", |door| {
         ends(door, &[headers(END_HEADERS, 1), frame(DATA, END_STREAM, 1, &[b'x'; 16_385])], FRAME_SIZE_ERROR)
     }),
-    ("4.2 HEADERS of one byte more", |door| {
-        ends(door, &[frame(HEADERS, END, 1, &[0; 16_385])], FRAME_SIZE_ERROR)
-    }),
+    ("4.2 HEADERS of one byte more", |door| ends(door, &[frame(HEADERS, END, 1, &[0; 16_385])], FRAME_SIZE_ERROR)),
     ("4.3 a header block that is no header block", |door| {
         let mut peer = door.greet(&[]);
         peer.send(&frame(HEADERS, END, 1, b"\x40"));
@@ -132,9 +130,7 @@ pub(super) const STREAMS: &[Case] = &[
     }),
     ("5.1 closed: DATA", |door| ends_after(door, &headers(END, 1), &data(END_STREAM, 1), STREAM_CLOSED)),
     ("5.1 closed: HEADERS", |door| ends_after(door, &headers(END, 1), &headers(END, 1), STREAM_CLOSED)),
-    ("5.1 closed: CONTINUATION", |door| {
-        ends_after(door, &headers(END, 1), &block(END_HEADERS, 1), PROTOCOL_ERROR)
-    }),
+    ("5.1 closed: CONTINUATION", |door| ends_after(door, &headers(END, 1), &block(END_HEADERS, 1), PROTOCOL_ERROR)),
     ("5.1.1 an even stream", |door| ends(door, &[headers(END, 2)], PROTOCOL_ERROR)),
     ("5.1.1 a stream before the newest", |door| ends(door, &[headers(END, 5), headers(END, 3)], PROTOCOL_ERROR)),
     ("5.1.2 more streams than allowed", |door| {
@@ -322,20 +318,12 @@ pub(super) const REQUESTS: &[Case] = &[
     ("8.1.2.3 no method", |door| is_malformed(door, &fields(&[(":scheme", "http"), (":path", "/")]))),
     ("8.1.2.3 no scheme", |door| is_malformed(door, &fields(&[(":method", "GET"), (":path", "/")]))),
     ("8.1.2.3 no path", |door| is_malformed(door, &fields(&[(":method", "GET"), (":scheme", "http")]))),
-    ("8.1.2.3 two methods", |door| {
-        is_malformed(door, &[field(":method", "GET"), head("GET", "/", &[])].concat())
-    }),
-    ("8.1.2.3 two schemes", |door| {
-        is_malformed(door, &[field(":scheme", "http"), head("GET", "/", &[])].concat())
-    }),
+    ("8.1.2.3 two methods", |door| is_malformed(door, &[field(":method", "GET"), head("GET", "/", &[])].concat())),
+    ("8.1.2.3 two schemes", |door| is_malformed(door, &[field(":scheme", "http"), head("GET", "/", &[])].concat())),
     ("8.1.2.3 two paths", |door| is_malformed(door, &[field(":path", "/"), head("GET", "/", &[])].concat())),
-    ("8.1.2.3 two authorities", |door| {
-        is_malformed(door, &[field(":authority", "a"), head("GET", "/", &[])].concat())
-    }),
+    ("8.1.2.3 two authorities", |door| is_malformed(door, &[field(":authority", "a"), head("GET", "/", &[])].concat())),
     ("8.1.2.6 a length that is not that of DATA", |door| has_another_length(door, "1", &[b"test"], false)),
-    ("8.1.2.6 a length that is not that of several", |door| {
-        has_another_length(door, "1", &[b"test", b"test"], false)
-    }),
+    ("8.1.2.6 a length that is not that of several", |door| has_another_length(door, "1", &[b"test", b"test"], false)),
     ("8.1.2.6 a length that is longer", |door| {
         has_another_length(door, "9", &[b"test", b"test"], false)?;
         has_another_length(door, "9", &[b"test", b"test"], true)

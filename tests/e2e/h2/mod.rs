@@ -1,6 +1,7 @@
 //! HTTP/2 to the letter, as clients see it: the cases of h2spec, written from RFC 9113 and RFC 7541, over TLS and without
 //! it. Stricter than h2spec, which takes a connection that is closed without a word for the right answer.
 
+mod answers;
 mod generic;
 mod hpack;
 mod http2;

@@ -44,13 +44,18 @@ impl Guarded {
         Self { io, frames, held: Vec::new(), ready: 0, farewell: None }
     }
 
-    /// Looks at what is held.
+    /// Looks at what is held, of which none is ready.
     fn look(&mut self) {
+        let step = self.frames.borrow_mut().receive(&self.held);
+        self.ready = step.passed;
+        self.go_on(step.next);
+    }
+
+    /// Goes on with what is held behind what is ready.
+    fn go_on(&mut self, mut next: Next) {
         let mut frames = self.frames.borrow_mut();
         loop {
-            let step = frames.receive(&self.held[self.ready..]);
-            self.ready += step.passed;
-            match step.next {
+            match next {
                 Next::More => return,
                 Next::Trailers(length) => {
                     let (mut guarded, end) = (Vec::new(), self.ready + length);
@@ -65,6 +70,9 @@ impl Guarded {
                     return;
                 }
             }
+            let step = frames.receive(&self.held[self.ready..]);
+            self.ready += step.passed;
+            next = step.next;
         }
     }
 
@@ -81,7 +89,7 @@ impl Guarded {
         if step.passed < came.len() {
             self.held.extend_from_slice(&came[step.passed..]);
             buffer.set_filled(before + step.passed);
-            self.look();
+            self.go_on(step.next);
         }
         Poll::Ready(Ok(step.passed > 0))
     }
@@ -143,11 +151,8 @@ impl AsyncRead for Guarded {
             if self.farewell.is_some() {
                 return Poll::Ready(Ok(()));
             }
-            let is_done = if self.held.is_empty() {
-                ready!(self.poll_direct(cx, buffer))?
-            } else {
-                ready!(self.poll_held(cx))?
-            };
+            let is_done =
+                if self.held.is_empty() { ready!(self.poll_direct(cx, buffer))? } else { ready!(self.poll_held(cx))? };
             if is_done {
                 return Poll::Ready(Ok(()));
             }
@@ -157,6 +162,8 @@ impl AsyncRead for Guarded {
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let corrected = self.frames.borrow().corrected(bytes);
+        let bytes = corrected.as_deref().unwrap_or(bytes);
         let count = ready!(Write::poll_write(Pin::new(&mut self.io), cx, bytes))?;
         self.frames.borrow_mut().sent(&bytes[..count]);
         Poll::Ready(Ok(count))

@@ -76,15 +76,10 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> Result<(), h2
             .max_local_error_reset_streams(Some(MAX_MISTAKES))
             .handshake::<_, Bytes>(Guarded::new(io, frames))
     );
-    let connection = poll_fn(|cx| {
-        if client.is_ending(cx) { Poll::Ready(None) } else { handshake.as_mut().poll(cx).map(Some) }
-    });
+    let connection =
+        poll_fn(|cx| if client.is_ending(cx) { Poll::Ready(None) } else { handshake.as_mut().poll(cx).map(Some) });
     let Some(mut connection) = connection.await.transpose()? else { return Ok(()) };
-    let silence = Silence {
-        ping: connection.ping_pong(),
-        timer: Box::pin(sleep(PING_INTERVAL)),
-        is_asked: false,
-    };
+    let silence = Silence { ping: connection.ping_pong(), timer: Box::pin(sleep(PING_INTERVAL)), is_asked: false };
     client.watch(pin!(Serving { client: Rc::clone(&client), connection, silence })).await.map(drop)
 }
 

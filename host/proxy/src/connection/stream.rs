@@ -61,6 +61,10 @@ pub(super) async fn answer(
 ) {
     let early = Rc::<Early>::default();
     let (head, incoming) = request.into_parts();
+    if head.method != Method::CONNECT && head.uri.path().is_empty() {
+        // Without an authority, the library lets that pass (RFC 9113, section 8.3.1).
+        return respond.send_reset(Reason::PROTOCOL_ERROR);
+    }
     let (body, tunnel) = if head.method == Method::CONNECT {
         let (sender, receiver) = oneshot::channel();
         (ClientBody::Tunnel(receiver), Some((sender, incoming)))

@@ -93,7 +93,11 @@ impl Head {
             Kind::GOAWAY => self.length >= 8,
             _ => true,
         };
-        if is_right { Ok(()) } else { Err(Refusal::new(Reason::FrameSize, "a frame has a size that its kind can't have")) }
+        if is_right {
+            Ok(())
+        } else {
+            Err(Refusal::new(Reason::FrameSize, "a frame has a size that its kind can't have"))
+        }
     }
 
     /// Whether it is of a stream, or of the connection, as its kind wants it.
@@ -103,7 +107,11 @@ impl Head {
             Kind::SETTINGS | Kind::PING | Kind::GOAWAY => self.stream == 0,
             _ => true,
         };
-        if is_right { Ok(()) } else { Err(Refusal::new(Reason::Protocol, "a frame on a stream that its kind can't have")) }
+        if is_right {
+            Ok(())
+        } else {
+            Err(Refusal::new(Reason::Protocol, "a frame on a stream that its kind can't have"))
+        }
     }
 }
 
@@ -139,7 +147,7 @@ pub(super) fn check_settings(payload: &[u8]) -> Result<(), Refusal> {
 }
 
 /// Finds the heads in a stream of frames that are known to be right.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Walk {
     /// A head, and of RST_STREAM its code.
     start: [u8; HEAD + 4],

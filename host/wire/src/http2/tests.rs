@@ -1,5 +1,7 @@
 //! What a connection may say, frame by frame, however its bytes are cut.
 
+use proptest::{collection::vec, prelude::*};
+
 use super::*;
 
 const END_STREAM: u8 = frame::END_STREAM;
@@ -69,7 +71,10 @@ fn lawful_frames_pass() {
     check(&[write(Kind::PRIORITY, 0, 7, b"\0\0\0\x01\x10"), headers(5, end)], None);
     check(&[headers(1, end), write(Kind::PRIORITY, 0, 1, b"\x80\0\0\x03\x10")], None);
     check(&[headers(1, end), write(Kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])], None);
-    check(&[write(Kind::PING, 0xff, 0, &[0; 8]), write(Kind::GOAWAY, 0, 0, &[0; 30]), write(Kind(0x77), 3, 9, b"x")], None);
+    check(
+        &[write(Kind::PING, 0xff, 0, &[0; 8]), write(Kind::GOAWAY, 0, 0, &[0; 30]), write(Kind(0x77), 3, 9, b"x")],
+        None,
+    );
     check(&[write(Kind::SETTINGS, 0, 0, &[0, 5, 0, 0, 0x40, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff]), settings()], None);
     check(&[headers(1, END_HEADERS), write(Kind::DATA, PADDED | END_STREAM, 1, b"\x03\0\0\0")], None);
 }
@@ -153,7 +158,8 @@ fn trailers_get_a_guard_and_lose_their_padding() {
     }
     // Without its last flag, more of the block follows.
     let frames =
-        [&before[..], &[headers(1, END_STREAM), write(Kind::CONTINUATION, END_HEADERS, 1, b"x"), headers(3, 5)]].concat();
+        [&before[..], &[headers(1, END_STREAM), write(Kind::CONTINUATION, END_HEADERS, 1, b"x"), headers(3, 5)]]
+            .concat();
     assert_eq!(receive(&mut Connection::default(), &frames, 3).1, None);
 }
 
@@ -266,4 +272,37 @@ fn a_farewell_names_the_newest_stream() {
     assert!(!connection.may_speak());
     connection.sent(&frame[10..]);
     assert!(connection.may_speak());
+}
+
+/// Bytes that are frames more often than not: of any kind, on a few streams, with short payloads.
+fn frames() -> impl Strategy<Value = Vec<u8>> {
+    let frame = (0_u8..12, any::<u8>(), 0_u32..6, vec(any::<u8>(), 0..12));
+    let frame = frame.prop_map(|(kind, flags, stream, payload)| write(Kind(kind), flags, stream, &payload));
+    vec(prop_oneof![20 => frame, 1 => vec(any::<u8>(), 0..20)], 0..20).prop_map(|frames| frames.concat())
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_is_judged_the_same_however_it_is_cut(bytes in frames(), piece in 1_usize..40) {
+        let run = |piece| receive(&mut Connection::default(), &[bytes.clone()], piece);
+        let (whole, cut) = (run(usize::MAX), run(piece));
+        prop_assert_eq!(&whole.1, &cut.1);
+        // Of a frame whose head is good, what has come passes.
+        prop_assert!(whole.0 == cut.0);
+    }
+
+    #[test]
+    fn what_is_sent_is_walked_the_same_however_it_is_cut(bytes in frames(), piece in 1_usize..40) {
+        let run = |piece| {
+            let mut connection = Connection::default();
+            bytes.chunks(piece).for_each(|bytes| connection.sent(bytes));
+            (connection.may_speak(), format!("{:?}", connection.streams))
+        };
+        prop_assert_eq!(run(usize::MAX), run(piece));
+    }
+
+    #[test]
+    fn no_block_is_too_odd_to_be_looked_at(bytes in vec(any::<u8>(), 0..60)) {
+        let _ = block::look(&bytes);
+    }
 }
