@@ -129,7 +129,7 @@ fn a_grpc_call_that_failed_is_a_failure_wherever_it_says_so() {
     }
     eventually("successes", || (counted("2xx") == 12 && counted("5xx") == 0).then_some(()));
     for status in ["14", "13", "2"] {
-        ["/call", "/only"].map(|path| call(path, status));
+        ["/call", "/only"].into_iter().for_each(|path| call(path, status));
     }
     eventually("failures", || (counted("5xx") == 6).then_some(()));
     eventually("the ejection", || {
