@@ -3,87 +3,40 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::TcpListener,
     thread,
     time::{Duration, Instant},
 };
 
 use sluicegate_tests::{Echo, Proxy, get};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+use crate::h2::{
+    self, ENHANCE_YOUR_CALM,
+    frames::*,
+    peer::{Door, Peer},
+};
 
 /// How a head begins whose `:status` is 200, compressed.
 const STATUS_200: u8 = 0x88;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
+/// How long a flood waits for the proxy to take more of it, before it tries another connection.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A length with a prefix of seven bits (RFC 7541, section 5.1), and the text as it is.
-fn text(text: &[u8]) -> Vec<u8> {
-    let mut out = vec![text.len().min(127) as u8];
-    if let Some(mut rest) = text.len().checked_sub(127) {
-        while rest > 127 {
-            out.push(rest as u8 | 128);
-            rest >>= 7;
-        }
-        out.push(rest as u8);
-    }
-    [&out, text].concat()
-}
-
-/// A header that is not remembered.
-fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
-    [&[0][..], &text(name), &text(value)].concat()
-}
-
-fn head(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
-    let pseudo = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "test")];
-    pseudo.iter().chain(more).flat_map(|(name, value)| field(name.as_bytes(), value.as_bytes())).collect()
-}
-
-/// A connection that has said hello.
-fn connect(address: SocketAddr, settings: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
-    stream.write_all(&frame(SETTINGS, 0, 0, settings)).unwrap();
-    stream
-}
-
-/// Whether the first stream, or all of them, ended with anything else than a 200.
-fn is_refused(stream: &mut TcpStream) -> bool {
+/// Whether the first stream, or all of them, ended with anything else than a 200. A connection that breaks refuses what
+/// was said, too, wherever that happens.
+fn is_refused(peer: &mut Peer) -> bool {
     let mut is_good = false;
-    loop {
-        let mut start = [0; 9];
-        if stream.read_exact(&mut start).is_err() {
-            return true;
-        }
-        let mut payload = vec![0; u32::from_be_bytes([0, start[0], start[1], start[2]]) as usize];
-        stream.read_exact(&mut payload).unwrap();
-        match start[3] {
+    while let Some(frame) = peer.next().unwrap() {
+        match frame.kind {
             RST_STREAM | GOAWAY => return true,
-            HEADERS => is_good = payload[0] == STATUS_200,
+            HEADERS => is_good = frame.payload.first() == Some(&STATUS_200),
             _ => {}
         }
-        if matches!(start[3], DATA | HEADERS) && start[4] & END_STREAM != 0 {
+        if matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0 {
             return !is_good;
         }
     }
+    true
 }
 
 #[test]
@@ -95,14 +48,15 @@ fn what_http1_could_read_in_another_way_goes_no_further() {
         origin.address
     );
     let proxy = Proxy::start(&config, |_| {});
+    let door = Door::plain(proxy.addresses[1]);
     let send = |head: &[u8], body: Option<&[u8]>| {
-        let mut stream = connect(proxy.addresses[1], b"");
+        let mut peer = door.greet(&[]);
         let end = if body.is_none() { END_STREAM } else { 0 };
-        stream.write_all(&frame(HEADERS, END_HEADERS | end, 1, head)).unwrap();
+        peer.send(&frame(HEADERS, END_HEADERS | end, 1, head));
         if let Some(body) = body {
-            stream.write_all(&frame(DATA, END_STREAM, 1, body)).unwrap();
+            peer.send(&frame(DATA, END_STREAM, 1, body));
         }
-        is_refused(&mut stream)
+        is_refused(&mut peer)
     };
     for (name, value) in [
         ("x", "a\r\nevil: b"),
@@ -137,10 +91,7 @@ fn what_http1_could_read_in_another_way_goes_no_further() {
     }
     for lengths in [&["4"][..], &["6"], &["+5"], &["0x5"], &["5, 5"], &["5", "6"], &["5", "5"], &["-1"], &[""]] {
         let lengths: Vec<_> = lengths.iter().map(|length| ("content-length", *length)).collect();
-        let mut stream = connect(proxy.addresses[1], b"");
-        stream.write_all(&frame(HEADERS, END_HEADERS, 1, &head("POST", "/", &lengths))).unwrap();
-        stream.write_all(&frame(DATA, END_STREAM, 1, b"hello")).unwrap();
-        assert!(is_refused(&mut stream), "{lengths:?}");
+        assert!(send(&head("POST", "/", &lengths), Some(b"hello")), "{lengths:?}");
     }
     assert_eq!(origin.asked(), Vec::<String>::new());
     let cookies = [("cookie", "a=1"), ("cookie", "b=2"), ("content-length", "5")];
@@ -151,28 +102,50 @@ fn what_http1_could_read_in_another_way_goes_no_further() {
 }
 
 #[test]
-fn a_client_that_makes_no_room_for_its_answers_is_cut_off() {
+fn an_answer_for_which_there_is_no_room_ends_and_others_go_on() {
     let origin = Echo::start();
-    let config = format!(
-        "[[listener]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n[limits]\nwrite_timeout_ms = 500\n\
-         [[route]]\ncluster = \"api\"\n[cluster.api]\nendpoints = [\"{}\"]\n",
+    let (_proxy, doors) = h2::start(&format!(
+        "[limits]\nwrite_timeout_ms = 500\n[[route]]\ncluster = \"api\"\n[cluster.api]\nendpoints = [\"{}\"]\n",
         origin.address
-    );
-    let proxy = Proxy::start(&config, |_| {});
-    // Windows of zero, and a sign of life now and then.
-    let mut stream = connect(proxy.addresses[1], &[0, 4, 0, 0, 0, 0]);
-    stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[]))).unwrap();
-    let start = Instant::now();
-    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    loop {
-        match stream.read(&mut [0; 1000]) {
-            Ok(0) => break,
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => break,
-            _ => drop(stream.write_all(&frame(PING, 0, 0, &[0; 8]))),
-        }
-        assert!(start.elapsed() < Duration::from_secs(10), "it goes on");
+    ));
+    for door in doors {
+        // Windows of zero. One of two answers gets a byte of room now and then.
+        let mut peer = door.greet(&[(WINDOW, 0)]);
+        let path = format!("/{}", "a".repeat(4000));
+        peer.send(&[1, 3].map(|stream| frame(HEADERS, END, stream, &head("GET", &path, &[]))).concat());
+        let end = loop {
+            peer.send(&update(3, 1));
+            let frame = peer.find("a byte", |frame| matches!(frame.kind, DATA | RST_STREAM | GOAWAY)).unwrap();
+            if frame.kind != DATA {
+                break frame;
+            }
+            assert_eq!(frame.stream, 3);
+            thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!((end.kind, end.stream), (RST_STREAM, 1));
+        peer.send(&update(3, 10_000));
+        peer.answers(3).unwrap();
     }
-    assert!(start.elapsed() > Duration::from_millis(400), "{:?}", start.elapsed());
+}
+
+#[test]
+fn frames_for_their_own_sake_end_the_connection() {
+    let origin = Echo::start();
+    let (_proxy, doors) =
+        h2::start(&format!("[[route]]\ncluster = \"api\"\n[cluster.api]\nendpoints = [\"{}\"]\n", origin.address));
+    for door in doors {
+        for (name, each) in [
+            ("PING", frame(PING, 0, 0, &[0; 8])),
+            ("SETTINGS", settings(&[(WINDOW, 1), (WINDOW, 70_000)])),
+            ("PRIORITY", frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16])),
+            ("empty DATA", frame(DATA, 0, 1, b"")),
+            ("WINDOW_UPDATE", update(1, 1)),
+        ] {
+            let mut peer = door.greet(&[]);
+            peer.send(&[requests(0..1, b"", 0), each.repeat(2000)].concat());
+            peer.ends(&[ENHANCE_YOUR_CALM]).unwrap_or_else(|seen| panic!("{name}: {seen}"));
+        }
+    }
 }
 
 /// What a flood is made of: what is sent first, and what is sent then, again and again.
@@ -184,30 +157,52 @@ fn requests(streams: std::ops::Range<u32>, more: &[u8], end: u8) -> Vec<u8> {
     streams.flat_map(|stream| frame(HEADERS, END_HEADERS | end, stream * 2 + 1, &head)).collect()
 }
 
+/// As many requests, each with something behind it.
+fn requests_with(count: u32, end: u8, more: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
+    (0..count).flat_map(|stream| [requests(stream..stream + 1, b"", end), more(stream * 2 + 1)].concat()).collect()
+}
+
 fn floods() -> Vec<Flood> {
-    let resets = |stream: u32| frame(RST_STREAM, 0, stream * 2 + 1, &8_u32.to_be_bytes());
-    let rapid = (0..1000).flat_map(|stream| [requests(stream..stream + 1, b"", END_STREAM), resets(stream)].concat());
     let bomb = [&[0x40][..], &text(b"x"), &text(&[b'a'; 3900])].concat();
-    let open = requests(0..1, b"", 0);
+    let (open, many) = (requests(0..1, b"", 0), requests(0..128, b"", 0));
+    let asked: Vec<u8> = (0..128).flat_map(|stream| headers(END, stream * 2 + 1)).collect();
     vec![
-        ("rapid reset", rapid.collect(), vec![]),
+        ("rapid reset", requests_with(1000, END_STREAM, reset), vec![]),
+        // CVE-2025-8671: what makes this side reset a stream.
+        ("resets by windows", requests_with(1000, 0, |stream| update(stream, 0x7fff_ffff)), vec![]),
+        ("resets by empty windows", requests_with(1000, 0, |stream| update(stream, 0)), vec![]),
+        ("resets by HEADERS", requests_with(1000, 0, |stream| headers(END_HEADERS, stream)), vec![]),
+        ("resets by DATA", requests_with(1000, END_STREAM, |stream| data(0, stream)), vec![]),
+        (
+            "resets by priorities",
+            requests_with(1000, 0, |stream| frame(PRIORITY, 0, stream, &[&stream.to_be_bytes()[..], &[0]].concat())),
+            vec![],
+        ),
+        (
+            "resets by bad heads",
+            (0..5000).flat_map(|stream| frame(HEADERS, END, stream * 2 + 1, b"\x82")).collect(),
+            vec![],
+        ),
         ("streams above the limit", requests(0..5000, b"", END_STREAM), vec![]),
-        ("CONTINUATION", frame(HEADERS, END_STREAM, 1, b""), frame(CONTINUATION, 0, 1, &field(b"x", b"y"))),
+        ("CONTINUATION", frame(HEADERS, END_STREAM, 1, b""), frame(CONTINUATION, 0, 1, &field("x", "y"))),
         ("empty CONTINUATION", frame(HEADERS, END_STREAM, 1, b""), frame(CONTINUATION, 0, 1, b"")),
         // Remembered once, and then said fifteen times in each of 127 requests with a byte each.
         ("HPACK bomb", [requests(0..1, &bomb, END_STREAM), requests(1..128, &[0xbe; 15], END_STREAM)].concat(), vec![]),
-        ("cookies", requests(0..128, &field(b"cookie", b"a").repeat(1500), END_STREAM), vec![]),
-        ("SETTINGS", vec![], frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0x10, 0])),
+        ("cookies", requests(0..128, &field("cookie", "a").repeat(1500), END_STREAM), vec![]),
+        ("SETTINGS", vec![], settings(&[(1, 4096)])),
+        ("SETTINGS that change windows", many, [settings(&[(WINDOW, 0)]), settings(&[(WINDOW, 0x7fff_ffff)])].concat()),
+        ("answers without room", [settings(&[(WINDOW, 0)]), asked.clone()].concat(), vec![]),
+        ("answers with little room", [settings(&[(WINDOW, 1)]), asked].concat(), update(1, 1)),
         ("PING", vec![], frame(PING, 0, 0, &[0; 8])),
         ("PRIORITY", vec![], frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16])),
         ("empty DATA", open.clone(), frame(DATA, 0, 1, b"")),
         ("DATA of a byte", open.clone(), frame(DATA, 0, 1, b"x")),
-        ("padding", open.clone(), frame(DATA, 8, 1, &[&[255][..], &[0; 255]].concat())),
-        ("WINDOW_UPDATE", open, frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes())),
+        ("padding", open.clone(), frame(DATA, PADDED, 1, &[&[255][..], &[0; 255]].concat())),
+        ("WINDOW_UPDATE", open, update(1, 1)),
         ("a frame that nobody knows", vec![], frame(0x77, 0, 0, b"")),
         (
             "heads without anything",
-            (0..5000).flat_map(|stream| frame(HEADERS, 5, stream * 2 + 1, b"")).collect(),
+            (0..5000).flat_map(|stream| frame(HEADERS, END, stream * 2 + 1, b"")).collect(),
             vec![],
         ),
     ]
@@ -220,17 +215,18 @@ fn resident(proxy: &Proxy) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// Sends a flood until the time is over or the connection is; reads nothing.
-fn flood(address: SocketAddr, first: &[u8], then: &[u8], end: Instant) {
+/// Sends a flood until the time is over; reads nothing.
+fn flood(door: &Door, first: &[u8], then: &[u8], end: Instant) {
+    let then = then.repeat(if then.is_empty() { 0 } else { 1 + 50_000 / then.len() });
     while Instant::now() < end {
-        let mut stream = connect(address, b"");
-        let then = then.repeat(if then.is_empty() { 0 } else { 1 + 50_000 / then.len() });
-        let mut result = stream.write_all(first);
+        let mut peer = door.greet(&[]);
+        peer.set_write_timeout(WRITE_TIMEOUT);
+        let mut result = peer.flood(first);
         while result.is_ok() && Instant::now() < end {
             if then.is_empty() {
                 thread::sleep(Duration::from_millis(50));
             }
-            result = stream.write_all(&then);
+            result = peer.flood(&then);
         }
     }
 }
@@ -238,31 +234,31 @@ fn flood(address: SocketAddr, first: &[u8], then: &[u8], end: Instant) {
 #[test]
 fn floods_take_neither_memory_nor_time_from_others() {
     let (origin, hung) = (Echo::start(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let config = format!(
-        "[[listener]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n\
-         [[route]]\npath = \"/hung\"\ncluster = \"hung\"\n[cluster.hung]\nendpoints = [\"{}\"]\n\
+    let (proxy, doors) = h2::start(&format!(
+        "[[route]]\npath = \"/hung\"\ncluster = \"hung\"\n[cluster.hung]\nendpoints = [\"{}\"]\n\
          [[route]]\ncluster = \"api\"\n[cluster.api]\nendpoints = [\"{}\"]\n",
         hung.local_addr().unwrap(),
         origin.address
-    );
-    let proxy = Proxy::start(&config, |_| {});
+    ));
     let ask = || assert_eq!(get(proxy.address, "/", "test").unwrap().0, 200);
     ask();
     let before = resident(&proxy);
     for (name, first, then) in floods() {
-        let end = Instant::now() + Duration::from_millis(700);
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| flood(proxy.addresses[1], &first, &then, end));
-            }
-            while Instant::now() < end {
-                let asked = Instant::now();
-                ask();
-                assert!(asked.elapsed() < Duration::from_secs(2), "{name}: {:?}", asked.elapsed());
-                let grown = resident(&proxy).saturating_sub(before);
-                assert!(grown < 64 << 20, "{name}: {grown} bytes more");
-                thread::sleep(Duration::from_millis(20));
-            }
-        });
+        for door in &doors {
+            let end = Instant::now() + Duration::from_millis(500);
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| flood(door, &first, &then, end));
+                }
+                while Instant::now() < end {
+                    let asked = Instant::now();
+                    ask();
+                    assert!(asked.elapsed() < Duration::from_secs(2), "{name}: {:?}", asked.elapsed());
+                    let grown = resident(&proxy).saturating_sub(before);
+                    assert!(grown < 64 << 20, "{name}: {grown} bytes more");
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
     }
 }

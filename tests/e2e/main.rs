@@ -6,6 +6,7 @@ mod attacks;
 mod conformance;
 mod discovery;
 mod forwarding;
+mod h2;
 mod health;
 mod hostile;
 mod ledger;

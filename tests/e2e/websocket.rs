@@ -1,16 +1,28 @@
-//! WebSocket over HTTP/2 (RFC 8441), to endpoints that speak HTTP/1.1.
+//! WebSocket over HTTP/2 (RFC 8441), from clients and to endpoints.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{
+    future::poll_fn,
+    io::{Read, Write},
+    net::SocketAddr,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use h2::{
     Reason, RecvStream, SendStream,
     client::{self, SendRequest},
     ext::Protocol,
+    server::{self, SendResponse},
 };
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use sluicegate_tests::{Origin, Proxy, eventually, peers};
-use tokio::{net::TcpStream, runtime::Builder, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Builder,
+    time::timeout,
+};
 
 /// PyPI's `websockets`, which refuses a client that names an origin.
 const ECHO: &str = "import asyncio, websockets
@@ -161,10 +173,102 @@ fn what_is_refused_stays_refused() {
         let neither = "neither a WebSocket handshake nor a refusal";
         check(&start(silent.address, ""), websocket, "/bad", none, 502, neither).await;
         check(&start(plain[0].address, ""), websocket, "/", none, 502, neither).await;
-        let http2 = start(plain[0].address, "protocol = \"http2\"");
-        let text = "WebSocket to a cluster that speaks HTTP/2 is not supported";
+        let http2 = start(http2_endpoint(false), "protocol = \"http2\"");
+        let text = "WebSocket to an endpoint that does not take it over HTTP/2 is not supported";
         check(&http2, websocket, "/", none, 501, text).await;
     });
+}
+
+/// An endpoint that speaks HTTP/2. WebSockets that it takes say what they hear, to their end; others are refused.
+fn http2_endpoint(takes_websockets: bool) -> SocketAddr {
+    let (tell, address) = mpsc::channel();
+    thread::spawn(move || {
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            tell.send(listener.local_addr().unwrap()).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut builder = server::Builder::new();
+                    if takes_websockets {
+                        builder.enable_connect_protocol();
+                    }
+                    let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        tokio::spawn(say_it_again(request, respond));
+                    }
+                });
+            }
+        });
+    });
+    address.recv().unwrap()
+}
+
+async fn say_it_again(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let is_websocket = request.extensions().get::<Protocol>().is_some_and(|to| to.as_str() == "websocket");
+    let (uri, headers) = (request.uri(), request.headers());
+    let is_right = request.method() == Method::CONNECT
+        && (uri.path(), uri.host()) == ("/chat", Some("test"))
+        && headers["sec-websocket-version"] == "13"
+        && ["sec-websocket-key", "upgrade", "connection"].iter().all(|name| !headers.contains_key(*name));
+    if !is_websocket || !is_right {
+        return drop(respond.send_response(Response::builder().status(404).body(()).unwrap(), true).unwrap());
+    }
+    let answer = Response::builder().header("sec-websocket-protocol", "chat").body(()).unwrap();
+    let mut stream = respond.send_response(answer, false).unwrap();
+    let mut incoming = request.into_body();
+    while let Some(Ok(data)) = incoming.data().await {
+        incoming.flow_control().release_capacity(data.len()).unwrap();
+        stream.send_data(data, false).unwrap();
+    }
+    stream.send_data(Bytes::new(), true).unwrap();
+}
+
+#[test]
+fn an_endpoint_that_takes_them_over_http2_gets_them_so() {
+    let proxy = start(http2_endpoint(true), "protocol = \"http2\"");
+    // From HTTP/2. Larger than a window.
+    run(async {
+        let (answer, mut stream) = open(&proxy).await;
+        assert_eq!(answer.headers()["sec-websocket-protocol"], "chat");
+        let mut incoming = answer.into_body();
+        let text = vec![b'x'; 30_000];
+        for _ in 0..20 {
+            stream.reserve_capacity(text.len());
+            while stream.capacity() < text.len() {
+                poll_fn(|cx| stream.poll_capacity(cx)).await.unwrap().unwrap();
+            }
+            stream.send_data(text.clone().into(), false).unwrap();
+            assert_eq!(read(&mut incoming, text.len()).await, text);
+        }
+        stream.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(read(&mut incoming, 1).await, b"", "an end is an end");
+    });
+    eventually("none under way", || (in_flight(&proxy) == "0").then_some(()));
+    // From HTTP/1.1: the proxy is the other side of its handshake.
+    let mut stream = std::net::TcpStream::connect(proxy.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let ask = "GET /chat HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: WebSocket\r\n\
+               sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(ask.as_bytes()).unwrap();
+    let (mut head, mut byte) = (String::new(), [0]);
+    while !head.ends_with("\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0].into());
+    }
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    for line in ["upgrade: websocket", "connection: upgrade", "sec-websocket-protocol: chat"] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{head}");
+    }
+    assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+    for text in ["a", "b"] {
+        stream.write_all(text.as_bytes()).unwrap();
+        stream.read_exact(&mut byte).unwrap();
+        assert_eq!(byte, text.as_bytes());
+    }
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut byte).unwrap(), 0);
 }
 
 #[test]

@@ -57,6 +57,11 @@ impl Attempt {
         self.status = status.as_u16();
     }
 
+    /// The answer says that the request failed, in another way than by its status.
+    pub(crate) fn counts_as(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+
     /// Keeps the connection for the next request, if it can carry one.
     pub(crate) fn release(&self, upstream: Box<Upstream>) {
         if upstream.is_idle()

@@ -18,7 +18,8 @@ use sluicegate_core::Outcome;
 
 use crate::{
     attempt::Attempt,
-    connection::HeldUp,
+    client_body::ClientBody,
+    endpoint_stream::EndpointStream,
     kept::{Kept, Reader},
     multiplexed::Stream,
     record::Record,
@@ -55,6 +56,8 @@ impl Upload {
 pub(crate) enum UploadError {
     #[error(transparent)]
     Client(#[from] hyper::Error),
+    #[error(transparent)]
+    Stream(#[from] h2::Error),
     #[error("the body is longer than its route allows")]
     TooLong,
 }
@@ -79,7 +82,7 @@ pub(crate) enum RequestBody {
 /// A client's body, which is read to its end even when it is dropped before that.
 #[derive(Debug)]
 pub(crate) struct Lingering {
-    incoming: Option<Incoming>,
+    incoming: Option<ClientBody>,
     /// Whether the client waits to be asked for it, and was not yet.
     is_unasked: bool,
 }
@@ -96,7 +99,7 @@ impl Drop for Lingering {
         tokio::task::spawn_local(tokio::time::timeout(LINGER, async move {
             let mut incoming = incoming;
             // To its end, or to where it breaks off.
-            while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {}
+            while let Some(Ok(_)) = poll_fn(|cx| incoming.poll_frame(cx)).await {}
         }));
     }
 }
@@ -110,7 +113,7 @@ impl Lingering {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         self.is_unasked = false;
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(incoming).poll_frame(cx));
+        let frame = ready!(incoming.poll_frame(cx));
         match &frame {
             Some(Ok(frame)) if upload.passes(frame) => {}
             Some(Ok(_)) => {
@@ -124,21 +127,21 @@ impl Lingering {
             }
             None => self.incoming = None,
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(UploadError::from)))
+        Poll::Ready(frame)
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.incoming.as_ref().is_none_or(ClientBody::is_end_stream)
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), ClientBody::size_hint)
     }
 }
 
 impl RequestBody {
     /// A client's body. With `is_unasked`, the client sends it only when it is asked to ("100 Continue").
-    pub(crate) fn streaming(incoming: Incoming, is_unasked: bool) -> Self {
+    pub(crate) fn streaming(incoming: ClientBody, is_unasked: bool) -> Self {
         Self::Streaming { incoming: Lingering { incoming: Some(incoming), is_unasked }, upload: Rc::default() }
     }
 
@@ -217,6 +220,8 @@ pub(crate) enum Source {
     Http1(Box<Upstream>),
     /// An HTTP/1.1 connection that carries another protocol from here on.
     Switched(Box<Upstream>),
+    /// The same over HTTP/2: a stream that carries it.
+    Opened(Box<EndpointStream>),
     /// An HTTP/2 connection, and a place on it, held until the answer is through.
     Http2 { incoming: Incoming, _place: Stream },
 }
@@ -226,7 +231,7 @@ impl Source {
         match self {
             Self::Here(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Self::Http1(upstream) => upstream.poll_frame(cx).map_err(Into::into),
-            Self::Switched(_) => Poll::Ready(None),
+            Self::Switched(_) | Self::Opened(_) => Poll::Ready(None),
             Self::Http2 { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
         }
     }
@@ -235,7 +240,7 @@ impl Source {
         match self {
             Self::Here(data) => data.is_none(),
             Self::Http1(upstream) => upstream.is_answered(),
-            Self::Switched(_) => true,
+            Self::Switched(_) | Self::Opened(_) => true,
             Self::Http2 { incoming, .. } => incoming.is_end_stream(),
         }
     }
@@ -244,7 +249,7 @@ impl Source {
         match self {
             Self::Here(data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
             Self::Http1(upstream) => upstream.size_hint(),
-            Self::Switched(_) => SizeHint::with_exact(0),
+            Self::Switched(_) | Self::Opened(_) => SizeHint::with_exact(0),
             Self::Http2 { incoming, .. } => incoming.size_hint(),
         }
     }
@@ -257,8 +262,6 @@ struct Relay {
     attempt: Option<Attempt>,
     record: Record,
     watch: Watch,
-    /// While it is not asked for more.
-    held_up: Option<HeldUp>,
 }
 
 impl ResponseBody {
@@ -290,12 +293,11 @@ impl ResponseBody {
 
 impl Relay {
     fn new(source: Source, attempt: Option<Attempt>, record: Record) -> Self {
-        Self { source, attempt, record, watch: Watch::default(), held_up: None }
+        Self { source, attempt, record, watch: Watch::default() }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> PolledFrame {
         ready!(self.record.poll_wanted(cx));
-        self.held_up = None;
         let frame = self.source.poll_frame(cx);
         match &frame {
             Poll::Pending => {
@@ -307,12 +309,15 @@ impl Relay {
                 }
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(failed) = frame.trailers_ref().and_then(|said| self.record.grpc_failed(said))
+                    && let Some(attempt) = &mut self.attempt
+                {
+                    attempt.counts_as(failed);
+                }
                 self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if frame.is_trailers() || self.source.is_end_stream() {
                     self.finish(Outcome::Answered);
                 }
-                // hyper asks for more when the client has made room for this.
-                self.held_up = self.record.hold_up();
             }
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(%error, "an endpoint's body broke off");

@@ -38,6 +38,22 @@ fn status(failure: &Failure) -> &'static str {
     }
 }
 
+/// What a call that failed counts as: a status of HTTP, for outlier detection, policies and metrics. None when it is none
+/// of the endpoint's failures: it went well, or the client asked for what is not there, or the like.
+pub(crate) fn failed(headers: &HeaderMap) -> Option<StatusCode> {
+    // Envoy's mapping, but for UNIMPLEMENTED: that a client asks for a method that is not there says nothing of who
+    // answers so.
+    match headers.get(STATUS)?.as_bytes() {
+        // UNKNOWN, INTERNAL, DATA_LOSS
+        b"2" | b"13" | b"15" => Some(StatusCode::INTERNAL_SERVER_ERROR),
+        // DEADLINE_EXCEEDED
+        b"4" => Some(StatusCode::GATEWAY_TIMEOUT),
+        // UNAVAILABLE
+        b"14" => Some(StatusCode::SERVICE_UNAVAILABLE),
+        _ => None,
+    }
+}
+
 /// Everything but printable ASCII, and the sign itself, percent-encoded.
 fn encoded(text: &str) -> String {
     text.bytes()
@@ -51,6 +67,20 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_endpoint_can_be_blamed_for_counts() {
+        let failed = |status: &'static str| {
+            failed(&HeaderMap::from_iter([(STATUS, HeaderValue::from_static(status))])).map(|status| status.as_u16())
+        };
+        for (status, expected) in [("2", 500), ("4", 504), ("13", 500), ("14", 503), ("15", 500)] {
+            assert_eq!(failed(status), Some(expected));
+        }
+        for status in ["0", "1", "3", "5", "6", "7", "8", "9", "10", "11", "12", "16", "99", ""] {
+            assert_eq!(failed(status), None);
+        }
+        assert_eq!(super::failed(&HeaderMap::new()), None);
+    }
 
     #[test]
     fn messages_are_encoded() {

@@ -101,6 +101,13 @@ pub(crate) fn remove_named(headers: &mut HeaderMap, named: &[HeaderName]) {
     }
 }
 
+/// Removes what HTTP/2 has no place for (RFC 9113, section 8.2.2).
+pub(crate) fn clean_of_connection(headers: &mut HeaderMap) {
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
+        headers.remove(name);
+    }
+}
+
 fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
     for value in headers.get_all(TRANSFER_ENCODING) {
         hop.has_other_coding |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");

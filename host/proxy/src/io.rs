@@ -53,11 +53,6 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Whether anything was received or sent since this was last asked.
-    pub(crate) fn has_moved(&self) -> bool {
-        self.received.take() | self.sent_some.take()
-    }
-
     /// Ready unless the peer takes no more for now.
     pub(crate) fn poll_unblocked(&self, cx: &Context<'_>) -> Poll<()> {
         if !self.is_blocked.get() {
@@ -134,11 +129,6 @@ impl Io {
 }
 
 impl Io {
-    /// What may be known of it while somebody else has it.
-    pub(crate) fn traffic(&self) -> Rc<Traffic> {
-        Rc::clone(&self.traffic)
-    }
-
     /// Reads what there is; nothing is the end.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(either!(&mut self.stream, poll_read(cx, buffer)))?;

@@ -9,10 +9,14 @@
 
 mod attempt;
 mod body;
+mod client_body;
+mod client_stream;
 mod cluster;
 mod connect;
 mod connection;
+mod date;
 mod endpoint;
+mod endpoint_stream;
 mod exchange;
 mod failure;
 mod forwarding;

@@ -16,7 +16,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::TokioTimer;
 use sluicegate_core::Resource;
 use sluicegate_policy::Clock;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::sleep};
 
 use crate::{
     body::RequestBody,
@@ -49,6 +49,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// that its connection is dead. One that its client takes back sooner says nothing.
 const SILENCE: u64 = 100_000_000;
 
+/// How often, and how far apart, it is looked whether a new connection's settings have come: for a second together.
+/// They are the first thing that an endpoint says.
+const SETTINGS_LOOKS: u32 = 200;
+const SETTINGS_WAIT: Duration = Duration::from_millis(5);
+
 /// Instead of a time: it was used since the last sweep, which is exact enough and saves a look at the clock.
 const USED: u64 = u64::MAX;
 
@@ -65,6 +70,10 @@ struct Connection {
     streams: Cell<u32>,
     /// How many the endpoint allows; the connection's task keeps it up to date.
     allowed: Rc<Cell<usize>>,
+    /// Whether it takes WebSockets (RFC 8441); the task keeps that up to date, too.
+    takes_websockets: Rc<Cell<bool>>,
+    /// Whether it has answered anything, so that its settings are known.
+    has_answered: Cell<bool>,
     idle_since: Cell<u64>,
     traffic: Rc<Traffic>,
     /// When it was last noticed that something had come over it.
@@ -147,10 +156,12 @@ impl Connection {
         })?;
         let endpoint = name();
         let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
-        let current = Rc::clone(&allowed);
+        let takes_websockets = Rc::<Cell<bool>>::default();
+        let (current, takes) = (Rc::clone(&allowed), Rc::clone(&takes_websockets));
         let drive = poll_fn(move |cx| {
             let polled = Pin::new(&mut connection).poll(cx);
             current.set(connection.current_max_send_streams());
+            takes.set(connection.is_extended_connect_protocol_enabled());
             polled
         });
         tokio::task::spawn_local(async move {
@@ -162,6 +173,8 @@ impl Connection {
             sender,
             streams: Cell::new(0),
             allowed,
+            takes_websockets,
+            has_answered: Cell::new(false),
             idle_since: Cell::new(USED),
             traffic,
             heard: Cell::new(0),
@@ -198,6 +211,20 @@ impl Stream {
     /// The answer's head is there.
     pub(crate) fn answered(&mut self) {
         self.is_answered = true;
+        self.connection.has_answered.set(true);
+    }
+
+    /// Whether the endpoint takes WebSockets. On a new connection, it has some time to say so. One that broke says nothing;
+    /// who sends a request over it finds out.
+    pub(crate) async fn takes_websockets(&self) -> bool {
+        let connection = &self.connection;
+        for _ in 0..SETTINGS_LOOKS {
+            if connection.takes_websockets.get() || connection.has_answered.get() || !connection.is_usable() {
+                break;
+            }
+            sleep(SETTINGS_WAIT).await;
+        }
+        connection.takes_websockets.get() || !connection.is_usable()
     }
 
     /// Where to put the request.

@@ -14,13 +14,13 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{CONNECTION, HOST},
 };
-use hyper::body::Incoming;
 use sluicegate_policy::{Picked, RequestHead};
 
 use crate::{
     body::Upload,
+    client_body::ClientBody,
     cluster::Cluster,
-    connection::{ClientConnection, HeldUp},
+    connection::{ClientConnection, Early},
     endpoint::WorkerEndpoint,
     failure::Failure,
     grpc,
@@ -51,8 +51,12 @@ pub(crate) struct Record {
     pub(crate) is_grpc: bool,
     /// Bytes of the response's body.
     pub(crate) bytes: u64,
+    /// Where what is said before the answer goes, over HTTP/2.
+    early: Option<Rc<Early>>,
     version: Version,
     status: Option<StatusCode>,
+    /// What it counts as in the metrics, if that is not its status.
+    counts_as: Option<StatusCode>,
     /// Only for the access log.
     log: Option<Box<Log>>,
 }
@@ -77,8 +81,9 @@ impl Record {
     pub(crate) fn begin(
         client: Rc<ClientConnection>,
         began: u64,
-        request: &Request<Incoming>,
+        request: &Request<ClientBody>,
         timer: Rc<LazyTimer>,
+        early: Option<Rc<Early>>,
     ) -> Self {
         client.traffic.active.set(client.traffic.active.get() + 1);
         let log = client.worker.access_log.then(|| {
@@ -99,7 +104,7 @@ impl Record {
         let is_grpc = request.version() == Version::HTTP_2 && grpc::is_call(request.headers());
         let version = request.version();
         let mut record = Self::new(client, began, timer);
-        (record.is_grpc, record.version, record.log) = (is_grpc, version, log);
+        (record.is_grpc, record.version, record.log, record.early) = (is_grpc, version, log, early);
         record
     }
 
@@ -124,8 +129,10 @@ impl Record {
             upload: None,
             is_grpc: false,
             bytes: 0,
+            early: None,
             version: Version::HTTP_11,
             status: None,
+            counts_as: None,
             log: None,
         }
     }
@@ -157,6 +164,14 @@ impl Record {
         self.status = Some(status);
     }
 
+    /// What a gRPC call's headers or trailers say of how it went: the status that it counts as, if it failed.
+    pub(crate) fn grpc_failed(&mut self, said: &HeaderMap) -> Option<StatusCode> {
+        let failed = grpc::failed(said).filter(|_| self.is_grpc);
+        // An attempt before this one may have failed.
+        self.counts_as = failed;
+        failed
+    }
+
     pub(crate) fn fail(&mut self, failure: &Failure) {
         self.metrics().failed(failure.index());
         if let Some(log) = &mut self.log {
@@ -181,9 +196,10 @@ impl Record {
     }
 
     /// The endpoint says something before its answer, such as "103 Early Hints", which the client may hear, too.
-    /// hyper has no way to say it in HTTP/2.
     pub(crate) fn inform(&self, status: StatusCode, headers: &HeaderMap) {
-        if self.version == Version::HTTP_11 {
+        if let Some(early) = &self.early {
+            early.say(status, headers);
+        } else if self.version == Version::HTTP_11 {
             self.client.traffic.inform(status, headers);
         }
     }
@@ -192,11 +208,6 @@ impl Record {
     /// each of its streams would, and a piece of each be held for a client that reads nothing.
     pub(crate) fn poll_wanted(&self, cx: &Context<'_>) -> Poll<()> {
         if self.is_http2() { self.client.traffic.poll_unblocked(cx) } else { Poll::Ready(()) }
-    }
-
-    /// Counts the response among those that nobody asks for more of, where the client says how much it takes.
-    pub(crate) fn hold_up(&self) -> Option<HeldUp> {
-        self.is_http2().then(|| HeldUp::new(Rc::clone(&self.client)))
     }
 
     /// The response's body broke off on its way.
@@ -270,7 +281,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let now = self.client.worker.clock.now();
         let ns = now.saturating_sub(self.began);
-        self.metrics().finished(self.status, ns);
+        self.metrics().finished(self.counts_as.or(self.status), ns);
         self.client.traffic.active.set(self.client.traffic.active.get() - 1);
         self.client.quiet_since.set(now);
         if let Some(log) = &self.log {

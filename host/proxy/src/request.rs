@@ -9,7 +9,6 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
-use hyper::body::{Body, Incoming};
 use sluicegate_policy::RequestHead;
 use sluicegate_wire::{
     framing::{Http2Head, Violation},
@@ -18,6 +17,7 @@ use sluicegate_wire::{
 
 use crate::{
     body::RequestBody,
+    client_body::ClientBody,
     connection::{ClientConnection, Held},
     failure::Failure,
     forwarding::{forward_client, name_request},
@@ -90,10 +90,10 @@ impl Inbound {
 }
 
 /// Checks a request and makes it one of the next hop.
-pub(crate) fn admit(request: Request<Incoming>, client: &ClientConnection) -> Result<Box<Inbound>, Failure> {
-    let (mut parts, incoming) = request.into_parts();
+pub(crate) fn admit(request: Request<ClientBody>, client: &ClientConnection) -> Result<Box<Inbound>, Failure> {
+    let (mut parts, mut incoming) = request.into_parts();
     let websocket = match parts.method {
-        Method::CONNECT => Some(WebSocket::begin(&mut parts, &mut client.worker.rng.borrow_mut())?),
+        Method::CONNECT => Some(WebSocket::begin(&mut parts, &mut incoming, &mut client.worker.rng.borrow_mut())?),
         _ => None,
     };
     let held = match parts.version {

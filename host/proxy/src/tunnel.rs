@@ -12,11 +12,17 @@ use bytes::Bytes;
 use sluicegate_core::Outcome;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 
-use crate::{attempt::Attempt, failure::Failure, io::Io, record::Record, watch::Watch};
+use crate::{
+    attempt::Attempt,
+    endpoint_stream::{EndpointStream, Watched},
+    failure::Failure,
+    record::Record,
+    watch::Watch,
+};
 
 /// The endpoint's side, until the client's is ready for it.
 pub(crate) struct Tunnel {
-    pub(crate) io: Io,
+    pub(crate) endpoint: EndpointStream,
     /// What the endpoint has sent already.
     pub(crate) early: Bytes,
     /// Until the tunnel ends, the request that asked for it is under way.
@@ -28,11 +34,12 @@ impl Tunnel {
     /// Carries bytes until both sides have ended, one of them breaks, nothing moves for too long, or the worker can't
     /// wait any longer. `early`: what the client has sent already.
     pub(crate) async fn run(self, mut client: impl AsyncRead + AsyncWrite + Unpin, early: &[u8]) {
-        let Self { mut io, early: answer, attempt, mut record } = self;
+        let Self { endpoint, early: answer, attempt, mut record } = self;
         let end = {
-            let (connection, traffic) = (&record.client, io.traffic());
+            let mut endpoint = Watched::new(endpoint);
+            let (connection, has_moved) = (&record.client, endpoint.moved.clone());
             let (mut watch, mut moved) = (Watch::default(), 0);
-            let mut carry = pin!(carry(&mut client, &mut io, early, &answer));
+            let mut carry = pin!(carry(&mut client, &mut endpoint, early, &answer));
             poll_fn(|cx| {
                 if connection.is_cut(cx) {
                     return Poll::Ready(End::Cut);
@@ -40,7 +47,7 @@ impl Tunnel {
                 if let Poll::Ready(carried) = carry.as_mut().poll(cx) {
                     return Poll::Ready(End::Own(carried));
                 }
-                moved += u64::from(traffic.has_moved());
+                moved += u64::from(has_moved.take());
                 watch.poll_idle(cx, &record, moved).map(End::Idle)
             })
             .await
@@ -77,7 +84,7 @@ enum End {
 
 async fn carry(
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    endpoint: &mut Io,
+    endpoint: &mut Watched,
     early: &[u8],
     answer: &[u8],
 ) -> io::Result<(u64, u64)> {

@@ -1,27 +1,22 @@
-//! WebSocket from a client that speaks HTTP/2 (RFC 8441): one stream in place of a connection. The endpoint hears the
-//! handshake of HTTP/1.1 (RFC 6455, section 4), whose other side this proxy is.
+//! WebSocket where one side speaks HTTP/2 (RFC 8441): one stream in place of a connection. Towards the side that speaks
+//! HTTP/1.1, this proxy is the other side of its handshake (RFC 6455, section 4).
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::mem;
 
+use h2::ext::Protocol;
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
     request, response,
 };
-use hyper::{
-    ext::Protocol,
-    upgrade::{OnUpgrade, Upgraded},
-};
-use hyper_util::rt::TokioIo;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use sluicegate_core::Rng;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
-use crate::{failure::Failure, timer::LazyTimer, tunnel::Tunnel};
+use crate::{
+    client_body::ClientBody, client_stream::ClientStream, failure::Failure, request::Inbound, timer::LazyTimer,
+    tunnel::Tunnel,
+};
 
 /// What a server puts behind the key (RFC 6455, section 1.3).
 const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -30,16 +25,24 @@ const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 #[derive(Debug)]
 pub(crate) struct WebSocket {
     key: String,
-    stream: OnUpgrade,
+    /// Where the stream comes from, once the client has its answer.
+    stream: oneshot::Receiver<ClientStream>,
 }
 
 impl WebSocket {
     /// Makes the GET of HTTP/1.1 out of a CONNECT, which has to be one for a WebSocket.
-    pub(crate) fn begin(parts: &mut request::Parts, rng: &mut Rng) -> Result<Box<Self>, Failure> {
+    pub(crate) fn begin(
+        parts: &mut request::Parts,
+        body: &mut ClientBody,
+        rng: &mut Rng,
+    ) -> Result<Box<Self>, Failure> {
         let protocol = parts.extensions.remove::<Protocol>().ok_or(Failure::NotSupported("CONNECT"))?;
-        let stream = parts.extensions.remove::<OnUpgrade>();
-        let stream = stream.filter(|_| protocol.as_ref().eq_ignore_ascii_case(b"websocket"));
-        let stream = stream.ok_or(Failure::NotSupported("CONNECT with a protocol other than websocket"))?;
+        let ClientBody::Tunnel(stream) = mem::replace(body, ClientBody::Empty) else {
+            return Err(Failure::NotSupported("CONNECT"));
+        };
+        if !protocol.as_str().eq_ignore_ascii_case("websocket") {
+            return Err(Failure::NotSupported("CONNECT with a protocol other than websocket"));
+        }
         parts.method = Method::GET;
         let nonce = [rng.next_u64(), rng.next_u64()].map(u64::to_ne_bytes);
         Ok(Box::new(Self { key: base64(nonce.as_flattened()), stream }))
@@ -69,11 +72,38 @@ impl WebSocket {
         record.timer = LazyTimer::new(record.client.worker.clock).into();
         tokio::task::spawn_local(async move {
             // If the client is gone already, the tunnel goes, too.
-            if let Ok(upgraded) = self.stream.await {
-                tunnel.run(ClientStream { io: TokioIo::new(upgraded), has_ended: false }, &[]).await;
+            if let Ok(stream) = self.stream.await {
+                tunnel.run(stream, &[]).await;
             }
         });
     }
+}
+
+/// Makes the CONNECT of HTTP/2 out of a request that asks for a WebSocket over HTTP/1.1, or once did (RFC 8441, section
+/// 5). Its authority and path are in their places.
+pub(crate) fn connect(head: &mut request::Parts) {
+    head.method = Method::CONNECT;
+    head.extensions.insert(hyper::ext::Protocol::from_static("websocket"));
+    for name in [SEC_WEBSOCKET_KEY, UPGRADE] {
+        head.headers.remove(name);
+    }
+}
+
+/// Whether a request asks for a WebSocket, whichever way.
+pub(crate) fn is_asked_for(inbound: &Inbound) -> bool {
+    let upgrade = inbound.head.parts.headers.get(UPGRADE).filter(|_| inbound.is_upgrade);
+    inbound.websocket.is_some() || upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Says in HTTP/1.1's way that an endpoint has opened a WebSocket, to a request with these headers.
+pub(crate) fn switch(asked: &HeaderMap, answer: &mut Response<()>) {
+    let key = asked.get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    // There is nothing in it that a header can't have.
+    headers.extend(HeaderValue::try_from(accept(key)).map(|accept| (SEC_WEBSOCKET_ACCEPT, accept)));
 }
 
 /// What shows that a server has understood a key.
@@ -93,45 +123,6 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-/// The client's stream. hyper's takes a reset for the end of what the client sends, after which the endpoint could go
-/// on sending; here it is an error.
-struct ClientStream {
-    io: TokioIo<Upgraded>,
-    has_ended: bool,
-}
-
-impl AsyncRead for ClientStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.has_ended {
-            // Who writes is told of a reset.
-            return Pin::new(&mut self.io).poll_flush(cx);
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            return Poll::Ready(Ok(()));
-        }
-        self.has_ended = true;
-        // hyper's task for what is written has been woken by a reset, too. It has its turn first.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-impl AsyncWrite for ClientStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 pub mod forwarded;
 pub mod framing;
+pub mod http2;
 pub mod path;
 pub mod proxy_protocol;
 pub mod trace;

@@ -14,7 +14,7 @@ use super::{
     checked::Checked,
     walk::{begin, finish},
 };
-use crate::{body::ResponseBody, io::Io};
+use crate::{body::ResponseBody, client_body::ClientBody, io::Io};
 
 /// How many headers hyper reads by itself. To be told a number costs it an allocation per request.
 const HEADERS: usize = 100;
@@ -42,7 +42,7 @@ async fn serve_some(client: &Rc<ClientConnection>, checked: Checked) -> hyper::R
         let client = Rc::clone(client);
         // Whatever need not wait is done before the future is made: hyper moves the future, and a small one is cheap.
         hyper::service::service_fn(move |request: Request<Incoming>| {
-            finish(begin(&client, request, Rc::clone(&client.timer)))
+            finish(begin(&client, request.map(ClientBody::Http1), Rc::clone(&client.timer), None))
         })
     };
     // The worker's sweep watches for clients that are slow to send a head: cheaper than a timer per request.
@@ -74,6 +74,8 @@ where
     S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    type Error = hyper::Error;
+
     fn wind_down(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }

@@ -1,16 +1,18 @@
-//! A client's connection: what comes before its first request, hyper's server side, and what the worker keeps of it.
+//! A client's connection: what comes before its first request, the libraries' server sides, and what the worker keeps
+//! of it.
 
 mod announced;
 mod checked;
 mod greeting;
+mod guarded;
 mod heads;
-mod held_up;
 mod http1;
 mod http2;
+mod stream;
 mod walk;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     fmt,
     future::{Future, poll_fn},
     net::{IpAddr, SocketAddr},
@@ -22,7 +24,7 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderValue;
-use sluicegate_wire::{framing::Phase, path::PathRules};
+use sluicegate_wire::{framing::Phase, http2 as http2_frames, path::PathRules};
 
 use crate::{io::Traffic, listener::Listener, timer::LazyTimer, tunnel::Tunnel, worker::Worker};
 
@@ -30,8 +32,8 @@ use greeting::Greeting;
 
 pub(crate) use checked::Refused;
 pub(crate) use heads::{HeadBytes, Held};
-pub(crate) use held_up::HeldUp;
 pub(crate) use http2::LocalExecutor;
+pub(crate) use stream::Early;
 pub(crate) use walk::run;
 
 /// After how long without a request a connection gives its memory back. Clients that use theirs are back sooner.
@@ -65,10 +67,8 @@ pub(crate) struct ClientConnection {
     pub(crate) heads: Rc<HeadBytes>,
     /// If none is, since when the next one is waited for.
     pub(crate) quiet_since: Cell<u64>,
-    /// How many bodies are not asked for, because their client has not made room for more of them (HTTP/2).
-    held_up: Cell<u32>,
-    /// Set when one of them is asked for; cleared when the worker looks.
-    made_room: Cell<bool>,
+    /// Its frames, where there are any (HTTP/2).
+    frames: OnceCell<Rc<RefCell<http2_frames::Connection>>>,
     /// Since when its client has been seen to be slow, if it is.
     slow_since: Cell<Option<u64>>,
     /// Whether it is to rest as soon as it can.
@@ -112,8 +112,7 @@ impl ClientConnection {
             begun: Cell::new(0),
             heads: Rc::default(),
             quiet_since: Cell::new(worker.clock.now()),
-            held_up: Cell::new(0),
-            made_room: Cell::new(false),
+            frames: OnceCell::new(),
             slow_since: Cell::new(None),
             is_to_rest: Cell::new(false),
             is_excess: greeting.is_excess,
@@ -138,8 +137,7 @@ impl ClientConnection {
             begun: Cell::new(0),
             heads: Rc::default(),
             quiet_since: Cell::new(0),
-            held_up: Cell::new(0),
-            made_room: Cell::new(false),
+            frames: OnceCell::new(),
             slow_since: Cell::new(None),
             is_to_rest: Cell::new(false),
             tunnel: RefCell::default(),
@@ -166,14 +164,17 @@ impl ClientConnection {
         self.end(Ending::Now);
     }
 
-    /// Whether its client has kept this side waiting for too long. To be asked every now and then.
+    /// Whether its client has kept this side waiting for too long. To be asked once a second.
     pub(crate) fn is_slow(&self, now: u64) -> bool {
         let limits = &self.worker.limits;
-        let (sent_some, made_room) = (self.traffic.sent_some.take(), self.made_room.take());
+        if let Some(frames) = self.frames.get() {
+            frames.borrow_mut().second_passed();
+        }
+        let sent_some = self.traffic.sent_some.take();
         let is_begun = self.traffic.active.get() == 0 && self.traffic.phase.get() == Some(Phase::Head);
         let timeout = if is_begun {
             limits.head_timeout
-        } else if self.traffic.is_blocked.get() && !sent_some || self.held_up.get() > 0 && !made_room {
+        } else if self.traffic.is_blocked.get() && !sent_some {
             limits.write_timeout
         } else {
             self.slow_since.set(None);
@@ -201,7 +202,7 @@ impl ClientConnection {
     }
 
     /// Runs a connection until it ends, or somebody wants it to, or it can rest: says whether it is that.
-    async fn watch(&self, mut connection: Pin<&mut impl Served>) -> hyper::Result<bool> {
+    async fn watch<S: Served>(&self, mut connection: Pin<&mut S>) -> Result<bool, S::Error> {
         let mut is_told = false;
         poll_fn(|cx| {
             match self.ending.get() {
@@ -257,8 +258,10 @@ fn is_past(since: u64, timeout: Duration, now: u64) -> bool {
     u128::from(now.saturating_sub(since)) > timeout.as_nanos()
 }
 
-/// hyper's side of a connection, whatever the version.
-trait Served: Future<Output = hyper::Result<()>> {
+/// A library's side of a connection, whatever the version.
+trait Served: Future<Output = Result<(), Self::Error>> {
+    type Error;
+
     /// Lets requests that are under way finish, and takes no more.
     fn wind_down(self: Pin<&mut Self>);
 }

@@ -1,18 +1,18 @@
 //! A request's walk, from the connection that it comes over to its answer.
 
-use std::{convert::Infallible, net::SocketAddr, rc::Rc};
+use std::{convert::Infallible, error::Error, net::SocketAddr, rc::Rc};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
-    ClientConnection,
+    ClientConnection, Early,
     greeting::{Greeting, greet},
     http1, http2,
 };
 use crate::{
     body::ResponseBody,
+    client_body::ClientBody,
     cluster::Cluster,
     exchange::exchange,
     failure::Failure,
@@ -53,7 +53,11 @@ pub(crate) async fn run(
     greeting.is_excess = admission.is_excess;
     let client = Rc::new(ClientConnection::new(&worker, &listener, (address, local), &greeting, traffic));
     let _registration = worker.register(&client);
-    let result = if greeting.is_http2 { http2::serve(client, io).await } else { http1::serve(client, io).await };
+    let result: Result<(), Box<dyn Error>> = if greeting.is_http2 {
+        http2::serve(client, io).await.map_err(Into::into)
+    } else {
+        http1::serve(client, io).await.map_err(Into::into)
+    };
     if let Err(error) = result {
         tracing::debug!(client = %address, %error, "a client's connection broke");
     }
@@ -68,8 +72,13 @@ pub(super) enum Begun {
 }
 
 /// The part of a request's walk that waits for nobody.
-pub(super) fn begin(client: &Rc<ClientConnection>, request: Request<Incoming>, timer: Rc<LazyTimer>) -> Begun {
-    let mut record = Record::begin(Rc::clone(client), client.worker.clock.now(), &request, timer);
+pub(super) fn begin(
+    client: &Rc<ClientConnection>,
+    request: Request<ClientBody>,
+    timer: Rc<LazyTimer>,
+    early: Option<Rc<Early>>,
+) -> Begun {
+    let mut record = Record::begin(Rc::clone(client), client.worker.clock.now(), &request, timer, early);
     if client.is_excess {
         return Begun::Answered(Box::new(respond(&Failure::TooManyConnections, record)));
     }

@@ -14,17 +14,22 @@ use crate::{
     body::{RequestBody, Source},
     cluster::ClusterSettings,
     endpoint::WorkerEndpoint,
+    endpoint_stream::EndpointStream,
     failure::Failure,
+    multiplexed::Stream,
     record::Record,
     request::Inbound,
+    websocket,
 };
 use h2::Reason;
 use http::{
-    Request, Response, StatusCode, Uri,
+    HeaderValue, Request, Response, StatusCode, Uri,
     header::{CONNECTION, HOST, TRANSFER_ENCODING},
     request::Parts,
     uri::{Authority, Scheme},
 };
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 
 /// How many connections may turn out to be closed before the endpoint is taken to be so.
 const MAX_CLOSED: u32 = 3;
@@ -38,9 +43,7 @@ pub(super) async fn send(
     began: u64,
     inbound: &mut Inbound,
 ) -> Result<Answer, Failure> {
-    if inbound.websocket.is_some() {
-        return Err(Failure::NotSupported("WebSocket to a cluster that speaks HTTP/2"));
-    }
+    let is_websocket = websocket::is_asked_for(inbound);
     let clock = record.client.worker.clock;
     let mut now = began;
     let mut closed = 0;
@@ -53,9 +56,15 @@ pub(super) async fn send(
         } else {
             endpoint.metrics.connections_reused.increment(1);
         }
+        if is_websocket && !stream.takes_websockets().await {
+            return Err(Failure::NotSupported("WebSocket to an endpoint that does not take it over HTTP/2"));
+        }
         let mut deadline = Deadline::new(record, settings.response_timeout, now, inbound.body.upload());
         // The head stays: the endpoint may say that it has not looked at the request.
-        let head = to_http2(&inbound.head.parts, settings);
+        let mut head = to_http2(&inbound.head.parts, settings);
+        if is_websocket {
+            websocket::connect(&mut head);
+        }
         let request = Request::from_parts(head, mem::replace(&mut inbound.body, RequestBody::Empty));
         let mut response = pin!(stream.sender().try_send_request(request));
         let result = poll_fn(|cx| match response.as_mut().poll(cx) {
@@ -64,6 +73,9 @@ pub(super) async fn send(
         })
         .await;
         let mut error = match result {
+            Some(Ok(response)) if is_websocket && response.status().is_success() => {
+                return open(endpoint, attempt, inbound, response, stream).await;
+            }
             Some(Ok(response)) => {
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     return Err(bad_response(endpoint, "a switch of protocols that HTTP/2 does not have".into()));
@@ -101,6 +113,28 @@ pub(super) async fn send(
         }
         closed += 1;
     }
+}
+
+/// The endpoint has opened a WebSocket.
+async fn open(
+    endpoint: &WorkerEndpoint,
+    attempt: &mut Attempt,
+    inbound: &Inbound,
+    mut response: Response<Incoming>,
+    mut stream: Stream,
+) -> Result<Answer, Failure> {
+    stream.answered();
+    // hyper has it there already.
+    let opened = hyper::upgrade::on(&mut response).await;
+    let opened = opened.map_err(|_| bad_response(endpoint, "success without a WebSocket".into()))?;
+    let opened = EndpointStream::Stream { io: Box::new(TokioIo::new(opened)), _place: stream };
+    let source = Source::Opened(Box::new(opened));
+    let (mut answer, source) = accept(endpoint, attempt, response.map(drop), source)?;
+    if inbound.websocket.is_none() {
+        websocket::switch(&inbound.head.parts.headers, &mut answer);
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    Ok((answer, source))
 }
 
 /// What an endpoint did nothing for (RFC 9113, sections 6.8 and 8.7).

@@ -40,6 +40,7 @@ use crate::{
     cluster::{Cluster, ClusterSettings},
     connect::UpstreamProtocol,
     endpoint::WorkerEndpoint,
+    endpoint_stream::EndpointStream,
     failure::Failure,
     headers,
     load::place,
@@ -82,6 +83,10 @@ pub(crate) async fn exchange(
         let mut attempt = Attempt::begin(&cluster, &endpoint, &picked, clock, place);
         match send_in_time(&endpoint, &settings, &record, &mut attempt, picked.at, &mut inbound).await {
             Ok(answer) => {
+                // Said in the head when there is nothing else ("Trailers-Only").
+                if let Some(failed) = record.grpc_failed(answer.0.headers()) {
+                    attempt.counts_as(failed);
+                }
                 let Some(wait) = retries.after_response(&answer.0, &endpoint, &mut inbound, &record) else {
                     return relay(answer, attempt, record, inbound.websocket.take());
                 };
@@ -205,20 +210,21 @@ fn relay(
     let (mut parts, ()) = response.into_parts();
     record.answered(parts.status);
     record.settle(source.size_hint().exact(), &mut parts.version, &mut parts.headers);
-    let body = match source {
+    let (endpoint, early) = match source {
         Source::Switched(upstream) => {
             let (io, early) = upstream.into_tunnel();
-            let client = Rc::clone(&record.client);
-            let tunnel = Box::new(Tunnel { io, early, attempt, record });
-            match websocket {
-                Some(websocket) => websocket.open(&mut parts, tunnel),
-                None => *client.tunnel.borrow_mut() = Some(tunnel),
-            }
-            ResponseBody::text(Bytes::new())
+            (EndpointStream::Connection(io), early)
         }
-        source => ResponseBody::relay(source, attempt, record),
+        Source::Opened(stream) => (*stream, Bytes::new()),
+        source => return Response::from_parts(parts, ResponseBody::relay(source, attempt, record)),
     };
-    Response::from_parts(parts, body)
+    let client = Rc::clone(&record.client);
+    let tunnel = Box::new(Tunnel { endpoint, early, attempt, record });
+    match websocket {
+        Some(websocket) => websocket.open(&mut parts, tunnel),
+        None => *client.tunnel.borrow_mut() = Some(tunnel),
+    }
+    Response::from_parts(parts, ResponseBody::text(Bytes::new()))
 }
 
 /// Lets go of a response that is not passed on. Most errors are short: then their connection can be used again.

@@ -1,0 +1,191 @@
+//! One request over HTTP/2 and its answer: a stream of a client's connection.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    mem,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, DATE},
+    response::Parts,
+};
+use http_body::{Body, Frame};
+use tokio::sync::oneshot;
+
+use super::{
+    ClientConnection,
+    walk::{begin, finish},
+};
+use crate::{
+    body::ResponseBody,
+    client_body::ClientBody,
+    client_stream::ClientStream,
+    date::date,
+    headers,
+    timer::{Idle, LazyTimer},
+};
+
+/// What is said to a client before its answer, until it is said.
+#[derive(Debug, Default)]
+pub(crate) struct Early(RefCell<Vec<Response<()>>>);
+
+impl Early {
+    /// Takes in something to be said (RFC 9110, section 15.2).
+    pub(crate) fn say(&self, status: StatusCode, headers: &HeaderMap) {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        for (name, value) in headers.iter().filter(|(name, _)| !headers::is_of_hop(name)) {
+            response.headers_mut().append(name, value.clone());
+        }
+        self.0.borrow_mut().push(response);
+    }
+
+    fn send(&self, respond: &mut SendResponse<Bytes>) {
+        // What is not heard does no harm.
+        mem::take(&mut *self.0.borrow_mut()).into_iter().for_each(|said| drop(respond.send_informational(said)));
+    }
+}
+
+/// Answers a request.
+pub(super) async fn answer(
+    client: Rc<ClientConnection>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let early = Rc::<Early>::default();
+    let (head, incoming) = request.into_parts();
+    if head.method != Method::CONNECT && head.uri.path().is_empty() {
+        // Without an authority, the library lets that pass (RFC 9113, section 8.3.1).
+        return respond.send_reset(Reason::PROTOCOL_ERROR);
+    }
+    let (body, tunnel) = if head.method == Method::CONNECT {
+        let (sender, receiver) = oneshot::channel();
+        (ClientBody::Tunnel(receiver), Some((sender, incoming)))
+    } else {
+        (ClientBody::http2(incoming, &head.headers, Rc::clone(&early)), None)
+    };
+    let timer = Rc::new(LazyTimer::new(client.worker.clock));
+    let begun = begin(&client, Request::from_parts(head, body), timer, Some(Rc::clone(&early)));
+    let mut work = pin!(finish(begun));
+    let response = poll_fn(|cx| {
+        let response = work.as_mut().poll(cx).map(Some);
+        early.send(&mut respond);
+        // A client that takes its request back ends the work for it.
+        if response.is_pending() { respond.poll_reset(cx).map(|_| None) } else { response }
+    });
+    let Some(Ok(response)) = response.await else { return };
+    let (mut head, body) = response.into_parts();
+    complete(&mut head, &body, client.worker.clock.now());
+    let is_open = tunnel.is_some() && head.status.is_success();
+    let is_whole = body.is_end_stream() && !is_open;
+    let stream = match respond.send_response(Response::from_parts(head, ()), is_whole) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(%error, "an answer could not be sent");
+            return respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    };
+    if let Some((sender, incoming)) = tunnel.filter(|_| is_open) {
+        // If nobody wants it, it ends.
+        drop(sender.send(ClientStream::new(incoming, stream)));
+    } else if !is_whole {
+        let mut passing = Passing::new(&client, body, stream);
+        poll_fn(|cx| passing.poll(cx)).await;
+    }
+}
+
+/// What every answer over HTTP/2 has, and what none may have (RFC 9113, section 8.2.2).
+fn complete(head: &mut Parts, body: &ResponseBody, now: u64) {
+    headers::clean_of_connection(&mut head.headers);
+    if !head.headers.contains_key(DATE) {
+        head.headers.insert(DATE, date(now));
+    }
+    if !body.is_end_stream()
+        && let Some(length) = body.size_hint().exact()
+    {
+        head.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+}
+
+/// A response's body on its way to the client.
+struct Passing<'a> {
+    client: &'a ClientConnection,
+    body: ResponseBody,
+    stream: SendStream<Bytes>,
+    /// Whether the client takes more.
+    has_room: bool,
+    /// How many times it has made room.
+    pieces: u64,
+    /// Since when it has not, once that has happened.
+    held_up: Option<(Idle, LazyTimer)>,
+}
+
+impl<'a> Passing<'a> {
+    fn new(client: &'a ClientConnection, body: ResponseBody, stream: SendStream<Bytes>) -> Self {
+        Self { client, body, stream, has_room: false, pieces: 0, held_up: None }
+    }
+
+    /// Ready when nothing more is to be done.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if !self.has_room && !ready!(self.poll_room(cx)) || self.stream.poll_reset(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            let is_last = self.body.is_end_stream();
+            let sent = match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) if data.is_empty() && !is_last => continue,
+                Some(Ok(Ok(data))) => {
+                    self.has_room = false;
+                    self.stream.send_data(data, is_last).map(|()| is_last)
+                }
+                Some(Ok(Err(frame))) => {
+                    self.stream.send_trailers(frame.into_trailers().unwrap_or_default()).map(|()| true)
+                }
+                Some(Err(_)) => {
+                    self.stream.send_reset(Reason::INTERNAL_ERROR);
+                    return Poll::Ready(());
+                }
+                None => self.stream.send_data(Bytes::new(), true).map(|()| true),
+            };
+            if !matches!(sent, Ok(false)) {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Ready when the client takes more, or will take none any more: whether it takes more. The next piece is asked for
+    /// only then.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.stream.reserve_capacity(1);
+        while self.stream.capacity() == 0 {
+            match self.stream.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending => {
+                    ready!(self.poll_held_up(cx));
+                    self.stream.send_reset(Reason::CANCEL);
+                    return Poll::Ready(false);
+                }
+            }
+        }
+        self.has_room = true;
+        self.pieces += 1;
+        Poll::Ready(true)
+    }
+
+    /// Ready when the client has made no room for too long, whatever it takes of other answers.
+    fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (clock, timeout) = (self.client.worker.clock, self.client.worker.limits.write_timeout);
+        let begin = || (Idle::new(timeout, clock.now(), self.pieces), LazyTimer::new(clock));
+        let (idle, timer) = self.held_up.get_or_insert_with(begin);
+        idle.poll(cx, timer, self.pieces)
+    }
+}
