@@ -21,7 +21,7 @@ fn clusters(policies: &[(&str, &str)], origins: &[Origin]) -> String {
              [cluster.{name}]\npolicy = {{ name = \"{name}\", config = {config} }}\nendpoints = [{endpoints}]\n"
         )
     };
-    format!("[runtime]\nworkers = 2\n{}", policies.iter().map(cluster).collect::<String>())
+    policies.iter().map(cluster).collect()
 }
 
 /// Who answers this user.
