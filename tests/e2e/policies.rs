@@ -21,7 +21,7 @@ fn clusters(policies: &[(&str, &str)], origins: &[Origin]) -> String {
              [cluster.{name}]\npolicy = {{ name = \"{name}\", config = {config} }}\nendpoints = [{endpoints}]\n"
         )
     };
-    format!("[runtime]\nworkers = 2\n{}", policies.iter().map(cluster).collect::<String>())
+    policies.iter().map(cluster).collect()
 }
 
 /// Who answers this user.
@@ -37,7 +37,8 @@ fn each_serves_and_leaves_nothing_to_the_fallback() {
     let policies: Vec<(&str, &str)> = sluicegate_builtins::names()
         .map(|name| (name, if name == "zone-aware" { "{ zone = \"a\" }" } else { "{}" }))
         .collect();
-    let proxy = Proxy::start(&clusters(&policies, &Origin::several(3)), |_| {});
+    let origins = Origin::several(3);
+    let proxy = Proxy::start(&clusters(&policies, &origins), |_| {});
     for (name, _) in policies {
         for _ in 0..10 {
             assert_eq!(get(proxy.address, &format!("/{name}"), "h").unwrap().0, 200, "{name}");

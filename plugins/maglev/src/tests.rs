@@ -64,7 +64,7 @@ fn one_that_leaves_disturbs_few_others() {
     let lost = before.iter().filter(|id| **id == gone).count();
     let changed = before.iter().zip(&after).filter(|(before, after)| before != after && **before != gone).count();
     assert!((655..=656).contains(&lost), "{lost}");
-    assert!(changed * 100 < before.len() * 3, "{changed} places changed hands for nothing");
+    assert!(changed * 100 < before.len(), "{changed} places changed hands for nothing");
 }
 
 #[test]

@@ -50,6 +50,7 @@ impl Policy for RingHash {
         }
         let tried = request.tried();
         if tried.as_slice().len() as u32 == endpoints.len() {
+            // Nobody is left, and thousands of points need not be looked at to see that.
             return Pick::DECLINE;
         }
         clockwise.find(|index| !tried.contains(*index)).into()

@@ -49,6 +49,17 @@ fn an_endpoint_that_leaves_changes_little_for_the_others() {
 }
 
 #[test]
+fn the_order_of_the_configuration_does_not_matter() {
+    let mut harness = harness(r#"{"proxies": 10, "proxy": 4, "aperture": 10}"#, 100);
+    let used = |harness: &Harness<Subset>| -> Vec<u64> {
+        harness.policy().aperture.iter().map(|index| harness.cluster()[*index as usize].id()).collect()
+    };
+    let before = used(&harness);
+    harness.change(|cluster| cluster.reverse());
+    assert_eq!(used(&harness), before);
+}
+
+#[test]
 fn the_less_loaded_of_two() {
     let mut harness = harness("{}", 3);
     harness.set(0, Signal::InFlight, 9);
