@@ -204,13 +204,16 @@ mod hash;
 mod log;
 mod math;
 mod md5;
+mod meters;
 mod per_endpoint;
 mod plugin;
 mod policy;
+mod reply;
 mod request;
 mod ring;
 mod rng;
 mod sample;
+mod shared;
 mod source;
 mod weighted;
 
@@ -227,17 +230,23 @@ pub use ewma::{Ewma, PeakEwma};
 pub use hash::{hash, mix};
 pub use log::{Level, log};
 pub use math::{exp, ln};
+pub use meters::{Counter, Gauge};
 pub use per_endpoint::PerEndpoint;
 pub use plugin::Plugin;
-pub use policy::{AttemptResult, ConfigError, Feedback, NoConfig, Outcome, Pick, Policy, RestoreError, Setup, State};
+pub use policy::{
+    AttemptResult, ConfigError, Feedback, NoConfig, Outcome, Pick, Policy, ProbeResult, Probing, RestoreError, Setup,
+    State, Timer,
+};
+pub use reply::Reply;
 pub use request::Request;
 pub use ring::Ring;
 pub use rng::Rng;
 pub use sample::{Sample, Tried};
+pub use shared::Shared;
 pub use weighted::WeightedTable;
 
 // For `export!`.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::plugin::{deliver, restore_bytes, save_bytes};
+    pub use crate::plugin::{restore_bytes, save_bytes};
 }
