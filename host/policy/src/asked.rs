@@ -62,6 +62,8 @@ pub struct Reply {
     pub hedge: Option<Hedge>,
     /// Why this endpoint.
     pub explanation: Option<String>,
+    /// Of the policy that said it.
+    pub generation: u64,
     header_bytes: usize,
 }
 

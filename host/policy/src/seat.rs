@@ -252,6 +252,9 @@ impl Seat {
         }
         let generation = occupant.generation.number;
         let mut reply = if asking { self.settle() } else { None };
+        if let Some(reply) = &mut reply {
+            reply.generation = generation;
+        }
         match answer {
             Ok(_) if reply.as_ref().is_some_and(|reply| reply.rejection.is_some()) => {
                 return Some(Picked { index: DECLINE, generation, at, cost_ns, reply });
