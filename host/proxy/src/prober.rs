@@ -44,24 +44,28 @@ const SECOND: u64 = 1_000_000_000;
 /// How a cluster's endpoints are probed when a policy asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeSettings {
-    /// What is asked for, with GET.
-    pub path: PathAndQuery,
+    /// What is asked for, with GET; `/`, the one path that every server has, when there is none.
+    pub path: Option<PathAndQuery>,
     /// How long the head of the answer may take, connection included.
     pub timeout: Duration,
     /// How many probes each worker sends in a second.
     pub max_per_s: u32,
 }
 
+impl ProbeSettings {
+    /// The default.
+    pub const DEFAULT: Self = Self {
+        path: None,
+        // What is older says little of a load that changes with every request.
+        timeout: Duration::from_millis(500),
+        // A few for every endpoint of a large cluster; a fraction of the requests that a worker can serve.
+        max_per_s: 1000,
+    };
+}
+
 impl Default for ProbeSettings {
     fn default() -> Self {
-        Self {
-            // The one path that every server has.
-            path: PathAndQuery::from_static("/"),
-            // What is older says little of a load that changes with every request.
-            timeout: Duration::from_millis(500),
-            // A few for every endpoint of a large cluster; a fraction of the requests that a worker can serve.
-            max_per_s: 1000,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -141,7 +145,9 @@ async fn probe(cluster: &Rc<Cluster>, id: EndpointId) {
 /// Status and headers of the answer; none when there is no answer.
 async fn ask(endpoint: &WorkerEndpoint, settings: &ClusterSettings, clock: Clock) -> Option<(StatusCode, HeaderMap)> {
     let (mut head, ()) = Request::new(()).into_parts();
-    head.uri = settings.probe.path.clone().into();
+    if let Some(path) = &settings.probe.path {
+        head.uri = path.clone().into();
+    }
     head.headers.insert(HOST, HeaderValue::from_str(&endpoint.endpoint.name).ok()?);
     head.headers.insert(USER_AGENT, HeaderValue::from_static("sluicegate-probe"));
     match settings.protocol {

@@ -76,7 +76,7 @@ fn instances_share_and_successors_go_on() {
     let mut one = harness("{}");
     let setup = Setup { seed: 1, worker: 1, workers: 2 };
     let mut other = one.beside("{}", setup, SimCluster::of(3)).unwrap();
-    let mut share = |harness: &mut Harness<Obedient>| header(harness, "share", "x-shared").unwrap();
+    let share = |harness: &mut Harness<Obedient>| header(harness, "share", "x-shared").unwrap();
     assert_eq!([share(&mut one), share(&mut other), share(&mut one)], ["0", "1", "2"]);
     assert_eq!((one.world().counter("picks"), one.world().gauge("commands")), (Some(3), Some(1.0)));
     let (mut next, _) = one.swap::<Obedient>("{}").unwrap();

@@ -134,7 +134,7 @@ fn probe(node: &Node<'_>) -> Option<ProbeSettings> {
         .table(&["path", "timeout_ms", "max_per_s"], "a table: write [cluster.NAME.probe] (policies ask for probes)")?;
     let default = ProbeSettings::default();
     Some(ProbeSettings {
-        path: table.or("path", default.path, eligibility::path),
+        path: table.or("path", default.path, |node| eligibility::path(node).map(Some)),
         timeout: table.or("timeout_ms", default.timeout, |node| millis(node, 1..=MAX_SHORT_MS)),
         max_per_s: table.or("max_per_s", default.max_per_s, |node| node.integer(1..=MAX_PROBES_PER_S)),
     })
