@@ -188,6 +188,12 @@ impl Endpoint<'_> {
         self.source.read(self.index, signal)
     }
 
+    /// Asks the proxy to probe it, now. The answer comes to [`Probing`](crate::Probing), and what it says of the
+    /// endpoint's load is in the signals.
+    pub fn probe(&self) {
+        self.source.probe(self.index);
+    }
+
     /// How loaded it would be with one more request, for its weight.
     #[inline]
     pub fn load(&self) -> Load {
@@ -213,6 +219,17 @@ pub enum Signal {
     Timeouts,
     /// Milliseconds since it joined the cluster.
     AgeMs,
+    /// How busy it says it is, in millionths. This one and those below come from load reports, and are 0 until there is
+    /// one: a policy that reads them says [`Setup::needs_load_reports`](crate::Setup::needs_load_reports).
+    UtilizationPpm,
+    /// Requests that it says it has and has not answered.
+    QueueDepth,
+    /// Requests a second that it says it answers, in thousandths.
+    RequestsMilliPerS,
+    /// Errors among them.
+    ErrorsMilliPerS,
+    /// Milliseconds since its last load report; `u64::MAX` when there was none.
+    ReportAgeMs,
 }
 
 /// How loaded an endpoint would be with one more request: `(in_flight + 1) / weight`, compared without dividing.

@@ -178,6 +178,118 @@
 //! # Ok::<(), ConfigError>(())
 //! ```
 //!
+//! # Saying more than where
+//!
+//! A pick may say where the request goes next should the first endpoint fail, or that it goes to a second one as well
+//! if the first one is slow ([`Pick::then`], [`Pick::hedge`]). Through [`Request::reply`] it sets headers, rejects the
+//! request, or explains itself. What several workers should know together is [`Shared`]; what an operator should see,
+//! a [`Counter`] or a [`Gauge`]. This one keeps a client where its cookie says, and counts how often that goes wrong:
+//!
+//! ```
+//! use sluicegate_sdk::*;
+//!
+//! struct Cookies {
+//!     strayed: Counter,
+//!     rng: Rng,
+//! }
+//!
+//! impl Policy for Cookies {
+//!     type Config = NoConfig;
+//!
+//!     fn new(_: NoConfig, setup: Setup) -> Result<Self, ConfigError> {
+//!         Ok(Self { strayed: setup.counter("strayed"), rng: Rng::new(setup.seed) })
+//!     }
+//!
+//!     fn pick(&mut self, request: &Request, endpoints: &Endpoints) -> Pick {
+//!         let wanted = request.cookie("endpoint");
+//!         let id = wanted.as_ref().and_then(|id| u64::from_str_radix(id, 16).ok());
+//!         if let Some(same) = endpoints.candidates().find(|endpoint| Some(endpoint.id()) == id) {
+//!             return same.into();
+//!         }
+//!         self.strayed.add(u64::from(wanted.is_some()));
+//!         let Some(new) = endpoints.sample(&mut self.rng, 1).next() else { return Pick::DECLINE };
+//!         request.reply().set_response_header("set-cookie", &format!("endpoint={:x}; HttpOnly", new.id()));
+//!         new.into()
+//!     }
+//! }
+//!
+//! export!(Cookies);
+//!
+//! use sluicegate_sdk::harness::{Harness, SimCluster, SimRequest};
+//!
+//! let mut harness = Harness::<Cookies>::new("{}", SimCluster::of(5))?;
+//! let first = harness.pick();
+//! let (name, value) = harness.reply().response_headers[0].clone();
+//! assert_eq!(name, "set-cookie");
+//! let id = value.trim_start_matches("endpoint=").trim_end_matches("; HttpOnly");
+//! assert_eq!(harness.pick_for(&SimRequest::get("/").cookie("endpoint", id)), first);
+//! assert!(harness.reply().response_headers.is_empty(), "it has its cookie already");
+//! harness.pick_for(&SimRequest::get("/").cookie("endpoint", "123"));
+//! assert_eq!(harness.world().counter("strayed"), Some(1));
+//! # Ok::<(), ConfigError>(())
+//! ```
+//!
+//! # Asking, and doing things in one's own time
+//!
+//! A policy may have the proxy [probe](Endpoint::probe) an endpoint, and hears what came of it by [`Probing`]. It is
+//! called from time to time by [`Timer`]. This one knows the load of all endpoints before a request comes:
+//!
+//! ```
+//! use std::time::Duration;
+//! use sluicegate_sdk::*;
+//!
+//! #[derive(Default)]
+//! struct Asking {
+//!     load: PerEndpoint<u64>,
+//! }
+//!
+//! impl Policy for Asking {
+//!     type Config = NoConfig;
+//!
+//!     fn new(_: NoConfig, _: Setup) -> Result<Self, ConfigError> {
+//!         Ok(Self::default())
+//!     }
+//!
+//!     fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
+//!         self.load.follow(endpoints, |_| 0);
+//!     }
+//!
+//!     fn pick(&mut self, _request: &Request, endpoints: &Endpoints) -> Pick {
+//!         endpoints.candidates().min_by_key(|endpoint| self.load[endpoint.index()]).into()
+//!     }
+//! }
+//!
+//! impl Timer for Asking {
+//!     fn tick(&mut self, endpoints: &Endpoints, _now: u64) -> Option<Duration> {
+//!         endpoints.iter().for_each(|endpoint| endpoint.probe());
+//!         Some(Duration::from_millis(100))
+//!     }
+//! }
+//!
+//! impl Probing for Asking {
+//!     fn on_probe(&mut self, probe: &ProbeResult, _endpoints: &Endpoints, _now: u64) {
+//!         if let Some(load) = self.load.get_mut(probe.endpoint) {
+//!             // Who does not answer is not to be picked while others do.
+//!             *load = probe.load.filter(|_| probe.ok).unwrap_or(u64::MAX);
+//!         }
+//!     }
+//! }
+//!
+//! export!(Asking, probing, timer);
+//!
+//! use sluicegate_sdk::harness::{Harness, SimCluster};
+//!
+//! let mut harness = Harness::<Asking>::new("{}", SimCluster::of(3))?;
+//! harness.set(0, Signal::QueueDepth, 5);
+//! harness.set(1, Signal::QueueDepth, 2);
+//! harness.set(2, Signal::QueueDepth, 9);
+//! assert_eq!(harness.pick(), Some(0), "nothing is known yet");
+//! // The first tick has come; the cluster answers, and would be asked again after 100 ms.
+//! harness.advance(Duration::from_millis(2));
+//! assert_eq!(harness.pick(), Some(1));
+//! # Ok::<(), ConfigError>(())
+//! ```
+//!
 //! # What a pick costs
 //!
 //! Calling a policy costs about as much as a few cache misses. To stay there:
@@ -204,13 +316,16 @@ mod hash;
 mod log;
 mod math;
 mod md5;
+mod meters;
 mod per_endpoint;
 mod plugin;
 mod policy;
+mod reply;
 mod request;
 mod ring;
 mod rng;
 mod sample;
+mod shared;
 mod source;
 mod weighted;
 
@@ -227,17 +342,23 @@ pub use ewma::{Ewma, PeakEwma};
 pub use hash::{hash, mix};
 pub use log::{Level, log};
 pub use math::{exp, ln};
+pub use meters::{Counter, Gauge};
 pub use per_endpoint::PerEndpoint;
 pub use plugin::Plugin;
-pub use policy::{AttemptResult, ConfigError, Feedback, NoConfig, Outcome, Pick, Policy, RestoreError, Setup, State};
+pub use policy::{
+    AttemptResult, ConfigError, Feedback, NoConfig, Outcome, Pick, Policy, ProbeResult, Probing, RestoreError, Setup,
+    State, Timer,
+};
+pub use reply::Reply;
 pub use request::Request;
 pub use ring::Ring;
 pub use rng::Rng;
 pub use sample::{Sample, Tried};
+pub use shared::Shared;
 pub use weighted::WeightedTable;
 
 // For `export!`.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::plugin::{deliver, restore_bytes, save_bytes};
+    pub use crate::plugin::{restore_bytes, save_bytes};
 }

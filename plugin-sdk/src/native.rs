@@ -1,8 +1,16 @@
 //! Policies outside of the proxy's sandbox: in tests, in simulations, and in a comparison of what the sandbox costs.
 
+mod source;
+mod world;
+
 use std::fmt;
 
-use crate::{AttemptResult, ConfigError, Endpoints, Plugin, RestoreError, Setup, Signal, endpoints::BLOCK, plugin};
+pub use self::world::{Needs, World};
+pub(crate) use self::{
+    source::Source,
+    world::{CounterHandle, GaugeHandle, SharedHandle, need_body_prefix, need_load_reports},
+};
+use crate::{AttemptResult, ConfigError, Endpoints, Plugin, ProbeResult, RestoreError, Setup, Signal, plugin};
 
 /// Endpoints that a policy can be shown. All of them may be picked.
 ///
@@ -39,6 +47,9 @@ pub trait Cluster {
     fn label(&self, _index: u32, _key: &str) -> Option<String> {
         None
     }
+
+    /// The policy asks for a probe of it.
+    fn probe(&self, _index: u32) {}
 }
 
 /// A request that a policy can be shown.
@@ -75,6 +86,59 @@ pub trait Head {
     fn client_address(&self) -> String {
         String::new()
     }
+
+    /// Up to `length` bytes of its body, from `start` on.
+    fn body(&self, _start: u32, _length: u32) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Whether somebody reads explanations.
+    fn wants_explanation(&self) -> bool {
+        false
+    }
+
+    /// The pick says this beside its answer.
+    fn take(&self, _said: Said<'_>) {}
+}
+
+/// Something that a pick says beside its answer: a call of the contract's `reply`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said<'a> {
+    /// `reject`.
+    Reject {
+        /// The status.
+        status: u16,
+        /// The text.
+        reason: &'a str,
+    },
+    /// `set-response-header`: name and value.
+    ResponseHeader(&'a str, &'a str),
+    /// `set-request-header`: name and value.
+    RequestHeader(&'a str, &'a str),
+    /// `then`: an index.
+    Then(u32),
+    /// `hedge`.
+    Hedge {
+        /// Where to.
+        index: u32,
+        /// After how many microseconds.
+        after_us: u32,
+    },
+    /// `explain`.
+    Explanation(&'a str),
+}
+
+/// Where there is no request.
+struct NoRequest;
+
+impl Head for NoRequest {
+    fn tried(&self, _nth: u32) -> u32 {
+        u32::MAX
+    }
+
+    fn take(&self, said: Said<'_>) {
+        panic!("`reply` is valid during a pick only: {said:?}");
+    }
 }
 
 /// A request of which nothing is known but where it has been to.
@@ -93,46 +157,72 @@ impl Head for () {
 
 /// A policy that is called as the proxy calls it, with the contract's types and numbers.
 #[derive(Clone)]
-pub struct Native<P>(P);
+pub struct Native<P> {
+    policy: P,
+    world: World,
+}
 
 impl<P: Plugin> Native<P> {
-    /// `configure`.
+    /// `configure`, in a world of its own.
     pub fn configure(config: &str, setup: Setup) -> Result<Self, ConfigError> {
-        plugin::configure(config, setup).map(Self)
+        Self::configure_in(&World::default(), config, setup)
+    }
+
+    /// `configure`, in a world that other instances live in, too: they share what the contract's `shared` has.
+    pub fn configure_in(world: &World, config: &str, setup: Setup) -> Result<Self, ConfigError> {
+        let policy = world.during(|| plugin::configure(config, setup))?;
+        Ok(Self { policy, world: world.clone() })
     }
 
     /// `endpoints-changed`.
     pub fn endpoints_changed(&mut self, now: u64, cluster: &dyn Cluster) {
-        self.0.endpoints_changed(&outside_a_pick(cluster), now);
+        self.policy.endpoints_changed(&outside_a_pick(cluster), now);
     }
 
     /// `pick`, with its raw answer: an index, or `u32::MAX` for none.
     #[inline]
     pub fn pick(&mut self, now: u64, hash: u64, attempt: u32, cluster: &dyn Cluster, head: &dyn Head) -> u32 {
-        plugin::pick(&mut self.0, Source { count: cluster.count(), cluster, head }, now, hash, attempt)
+        plugin::pick(&mut self.policy, Source { count: cluster.count(), cluster, head }, now, hash, attempt)
     }
 
     /// `on-result`; does nothing when the policy does not export it.
     #[inline]
     pub fn on_result(&mut self, now: u64, result: &AttemptResult) {
         if P::FEEDBACK {
-            self.0.deliver(result, now);
+            self.policy.deliver(result, now);
         }
+    }
+
+    /// `on-probe`; does nothing when the policy does not export it.
+    pub fn on_probe(&mut self, now: u64, probe: &ProbeResult, cluster: &dyn Cluster) {
+        if P::PROBING {
+            self.policy.deliver_probe(probe, &outside_a_pick(cluster), now);
+        }
+    }
+
+    /// `tick`, with the contract's number for the next one; 0, never, when the policy does not export it.
+    pub fn tick(&mut self, now: u64, cluster: &dyn Cluster) -> u64 {
+        if P::TIMER { plugin::next_tick(self.policy.do_tick(&outside_a_pick(cluster), now)) } else { 0 }
     }
 
     /// `schema` and `save`; nothing when the policy does not export them.
     pub fn save(&self) -> Option<(u32, Vec<u8>)> {
-        P::STATE.map(|schema| (schema, self.0.save_bytes()))
+        P::STATE.map(|schema| (schema, self.policy.save_bytes()))
     }
 
     /// `restore`; refuses when the policy does not export it.
     pub fn restore(&mut self, schema: u32, saved: &[u8], cluster: &dyn Cluster) -> Result<(), RestoreError> {
-        self.0.restore_bytes(schema, saved, &outside_a_pick(cluster))
+        self.policy.restore_bytes(schema, saved, &outside_a_pick(cluster))
     }
 
     /// The policy itself.
     pub fn policy(&self) -> &P {
-        &self.0
+        &self.policy
+    }
+
+    /// What it asks of the world around it.
+    pub fn world(&self) -> &World {
+        &self.world
     }
 }
 
@@ -144,81 +234,5 @@ impl<P> fmt::Debug for Native<P> {
 }
 
 pub(crate) fn outside_a_pick(cluster: &dyn Cluster) -> Endpoints<'_> {
-    Endpoints { source: Source { count: cluster.count(), cluster, head: &() }, attempt: 0 }
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
-    count: u32,
-    cluster: &'a dyn Cluster,
-    head: &'a dyn Head,
-}
-
-impl Source<'_> {
-    #[inline]
-    pub(crate) fn count(&self) -> u32 {
-        self.count
-    }
-
-    #[inline]
-    pub(crate) fn id(&self, index: u32) -> u64 {
-        self.cluster.id(index)
-    }
-
-    #[inline]
-    pub(crate) fn weight(&self, index: u32) -> u32 {
-        self.cluster.weight(index)
-    }
-
-    #[inline]
-    pub(crate) fn read(&self, index: u32, signal: Signal) -> u64 {
-        self.cluster.read(index, signal)
-    }
-
-    #[inline]
-    pub(crate) fn read_block<R>(&self, start: u32, signal: Signal, use_block: impl FnOnce(&[u32; BLOCK]) -> R) -> R {
-        let mut block = [0; BLOCK];
-        self.cluster.read_block(start, signal, &mut block);
-        use_block(&block)
-    }
-
-    pub(crate) fn address(&self, index: u32) -> String {
-        self.cluster.address(index)
-    }
-
-    pub(crate) fn zone(&self, index: u32) -> String {
-        self.cluster.zone(index)
-    }
-
-    pub(crate) fn label(&self, index: u32, key: &str) -> Option<String> {
-        self.cluster.label(index, key)
-    }
-
-    pub(crate) fn method(&self) -> String {
-        self.head.method()
-    }
-
-    pub(crate) fn path(&self) -> String {
-        self.head.path()
-    }
-
-    pub(crate) fn authority(&self) -> String {
-        self.head.authority()
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<String> {
-        self.head.header(name)
-    }
-
-    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
-        self.head.cookie(name)
-    }
-
-    pub(crate) fn client_address(&self) -> String {
-        self.head.client_address()
-    }
-
-    pub(crate) fn tried(&self, nth: u32) -> u32 {
-        self.head.tried(nth)
-    }
+    Endpoints { source: Source { count: cluster.count(), cluster, head: &NoRequest }, attempt: 0 }
 }

@@ -1,17 +1,36 @@
 //! What is the same in the proxy and natively: the contract's calls, on a policy.
 
-use crate::{AttemptResult, Endpoints, Feedback, Policy, Request, RestoreError, Setup, State, config, source::Source};
+use std::time::Duration;
+
+use crate::{
+    AttemptResult, Endpoints, Policy, ProbeResult, Request, RestoreError, Setup, State, config, source::Source,
+};
 
 /// A policy, and which of the contract's optional calls it exports: made by [`export!`](crate::export).
 pub trait Plugin: Policy {
     /// Whether it hears how requests went.
-    const FEEDBACK: bool;
+    const FEEDBACK: bool = false;
+    /// Whether it hears what probes came to.
+    const PROBING: bool = false;
+    /// Whether it is called from time to time.
+    const TIMER: bool = false;
     /// The schema of what it saves, if it does.
-    const STATE: Option<u32>;
+    const STATE: Option<u32> = None;
 
     #[doc(hidden)]
     fn deliver(&mut self, result: &AttemptResult, now: u64) {
         let _ = (result, now);
+    }
+
+    #[doc(hidden)]
+    fn deliver_probe(&mut self, probe: &ProbeResult, endpoints: &Endpoints, now: u64) {
+        let _ = (probe, endpoints, now);
+    }
+
+    #[doc(hidden)]
+    fn do_tick(&mut self, endpoints: &Endpoints, now: u64) -> Option<Duration> {
+        let _ = (endpoints, now);
+        None
     }
 
     #[doc(hidden)]
@@ -58,7 +77,8 @@ pub(crate) fn pick<P: Policy>(policy: &mut P, source: Source<'_>, now: u64, hash
     policy.pick(&request, &Endpoints { source, attempt }).to_number()
 }
 
-#[doc(hidden)]
-pub fn deliver<P: Feedback>(policy: &mut P, result: &AttemptResult, now: u64) {
-    policy.on_result(result, now);
+/// The contract's number for when to tick next.
+pub(crate) fn next_tick(after: Option<Duration>) -> u64 {
+    // 0 is "never", so "at once" is as soon as can be.
+    after.map_or(0, |after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX).max(1))
 }

@@ -1,10 +1,13 @@
 //! What an author writes.
 
-use std::{fmt, ops::RangeInclusive};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Endpoint, Endpoints, Request};
+use crate::{
+    Counter, Endpoint, Endpoints, Gauge, Request, Shared,
+    source::{CounterHandle, GaugeHandle, SharedHandle, need_body_prefix, need_load_reports},
+};
 
 /// A load-balancing policy: the answer to *which endpoint gets this request?*
 ///
@@ -40,6 +43,19 @@ pub trait Feedback: Policy {
     fn on_result(&mut self, result: &AttemptResult, now: u64);
 }
 
+/// For a policy that hears what the probes it [asked for](Endpoint::probe) came to: `export!(MyPolicy, probing)`.
+pub trait Probing: Policy {
+    /// Called once for every probe that was sent. `now` is in nanoseconds.
+    fn on_probe(&mut self, probe: &ProbeResult, endpoints: &Endpoints, now: u64);
+}
+
+/// For a policy that does something from time to time: `export!(MyPolicy, timer)`.
+pub trait Timer: Policy {
+    /// Called as soon as the policy serves, and then after as long as it returned: never again after `None`. Less than
+    /// a millisecond is a millisecond. Requests wait meanwhile, so it has no more time than a pick.
+    fn tick(&mut self, endpoints: &Endpoints, now: u64) -> Option<Duration>;
+}
+
 /// For a policy whose learning outlives a swap: `export!(MyPolicy, state)`.
 pub trait State: Policy {
     /// What is kept. It travels as JSON.
@@ -73,6 +89,37 @@ pub struct Setup {
     pub workers: u32,
 }
 
+/// What an instance asks of the proxy once. It can be asked for while the policy is [made](Policy::new), at no other
+/// time.
+impl Setup {
+    /// A counter of this name in the proxy's metrics: letters, digits and underscores, in lower case, a letter first.
+    /// Counters and gauges together may have 32 names.
+    pub fn counter(&self, name: &str) -> Counter {
+        Counter(CounterHandle::new(name))
+    }
+
+    /// A gauge of this name, likewise.
+    pub fn gauge(&self, name: &str) -> Gauge {
+        Gauge(GaugeHandle::new(name))
+    }
+
+    /// What all instances of the policy share.
+    pub fn shared(&self) -> Shared {
+        Shared(SharedHandle::new())
+    }
+
+    /// Has the proxy wait for so many bytes of each request's body before it asks for a pick, at most 65,536 of them and
+    /// for half a second: [`Request::body`] gives them.
+    pub fn needs_body_prefix(&self, bytes: u32) {
+        need_body_prefix(bytes);
+    }
+
+    /// Has the proxy read the load reports (ORCA) in endpoints' responses, which some [signals](crate::Signal) are of.
+    pub fn needs_load_reports(&self) {
+        need_load_reports();
+    }
+}
+
 impl Default for Setup {
     /// The only worker, with a seed of 0: what a test starts from.
     fn default() -> Self {
@@ -97,6 +144,42 @@ impl Pick {
     #[inline]
     pub const fn index(index: u32) -> Self {
         Self(index)
+    }
+
+    /// This endpoint, to say more about.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sluicegate_sdk::*;
+    /// fn two_chances(rng: &mut Rng, endpoints: &Endpoints) -> Pick {
+    ///     let mut sample = endpoints.sample(rng, 2);
+    ///     match (sample.next(), sample.next()) {
+    ///         (Some(first), Some(second)) => {
+    ///             Pick::to(first).then(second).hedge(second, Duration::from_millis(50))
+    ///         }
+    ///         (first, _) => first.into(),
+    ///     }
+    /// }
+    /// ```
+    #[inline]
+    pub fn to(endpoint: Endpoint<'_>) -> Self {
+        Self(endpoint.index())
+    }
+
+    /// Where the request goes next if it has to be tried again, before the policy is asked once more. Up to eight
+    /// endpoints, in this order; those that the request has been to are passed over.
+    pub fn then(self, next: Endpoint<'_>) -> Self {
+        next.source.then(next.index());
+        self
+    }
+
+    /// Has the proxy send the request to this endpoint as well if no response has begun after this time. The first good
+    /// answer counts, and the other attempt is cancelled. The proxy does so where sending a request twice is safe, and
+    /// within the limits of retries.
+    pub fn hedge(self, second: Endpoint<'_>, after: Duration) -> Self {
+        let after_us = u32::try_from(after.as_micros()).unwrap_or(u32::MAX).max(1);
+        second.source.hedge(second.index(), after_us);
+        self
     }
 
     /// The number that the contract has for this answer: an index, or `u32::MAX`.
@@ -188,6 +271,29 @@ impl AttemptResult {
     /// The least latency that a failure counts as, in microseconds: what linkerd's proxy takes for an endpoint of
     /// which it knows nothing.
     pub const FAILURE_US: f64 = 30_000.0;
+}
+
+/// What a probe came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeResult {
+    /// The id of the endpoint, which may be gone by now.
+    pub endpoint: u64,
+    /// Whether it answered in time, with a status below 400.
+    pub ok: bool,
+    /// How long its answer took, in microseconds.
+    pub round_trip_us: u32,
+    /// Its requests in flight, by its own count, if it says so.
+    pub load: Option<u64>,
+    /// How long it takes to answer a request with that load, in microseconds, if it says so.
+    pub latency_us: Option<u64>,
+}
+
+impl ProbeResult {
+    #[doc(hidden)]
+    pub fn from_numbers(endpoint: u64, ok: bool, round_trip_us: u32, load: u64, latency_us: u64) -> Self {
+        let said = |number| Some(number).filter(|number| *number != u64::MAX);
+        Self { endpoint, ok, round_trip_us, load: said(load), latency_us: said(latency_us) }
+    }
 }
 
 /// What became of an attempt, from the proxy's point of view. The order is the contract's.

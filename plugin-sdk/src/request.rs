@@ -1,6 +1,6 @@
 //! The request that is being balanced.
 
-use crate::{Rng, Tried, source::Source};
+use crate::{Reply, Rng, Tried, source::Source};
 
 /// The request that is being balanced.
 ///
@@ -14,7 +14,7 @@ pub struct Request<'a> {
     pub(crate) attempt: u32,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// The time, in nanoseconds from an arbitrary start.
     #[inline]
     pub fn now(&self) -> u64 {
@@ -83,5 +83,17 @@ impl Request<'_> {
     /// The address of the client's end of the connection, without its port.
     pub fn client_address(&self) -> String {
         self.source.client_address()
+    }
+
+    /// Up to `length` bytes of the beginning of its body, from `start` on: of as much as
+    /// [`needs_body_prefix`](crate::Setup::needs_body_prefix) asked for and as came in time. Empty past the end of that.
+    pub fn body(&self, start: u32, length: u32) -> Vec<u8> {
+        self.source.body(start, length)
+    }
+
+    /// For what a pick says beside its answer.
+    #[inline]
+    pub fn reply(&self) -> Reply<'a> {
+        Reply(self.source)
     }
 }

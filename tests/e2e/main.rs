@@ -4,6 +4,7 @@
 
 mod attacks;
 mod conformance;
+mod contract;
 mod discovery;
 mod forwarding;
 mod h2;

@@ -64,9 +64,15 @@ impl ByHand {
         let mut resolve = Resolve::default();
         let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk/wit");
         let (package, _) = resolve.push_dir(&wit).unwrap();
-        let world = resolve.select_world(&[package], Some("policy")).unwrap();
         let mut module = self.module();
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+        // What an interface's world is called, as its author would include it.
+        let optional = ["feedback", "probing", "timer", "state"];
+        let exported = optional.iter().filter(|interface| self.items.contains(&format!("{interface}@0.1.0#")));
+        let worlds = exported.map(|interface| format!("with-{interface}")).chain(["policy".to_owned()]);
+        for world in worlds {
+            let world = resolve.select_world(&[package], Some(&world)).unwrap();
+            embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+        }
         component(&module)
     }
 

@@ -172,7 +172,10 @@ fn generation_json(generation: &Generation) -> Value {
         "bytes": artifact.bytes,
         "lane": artifact.lane().label(),
         "contract": artifact.contract_version(),
-        "exports": { "feedback": artifact.exports.feedback, "state": artifact.exports.state },
+        "exports": {
+            "feedback": artifact.exports.feedback, "probing": artifact.exports.probing,
+            "timer": artifact.exports.timer, "state": artifact.exports.state,
+        },
         "config": serde_json::from_str::<Value>(&generation.spec.config).unwrap_or(Value::Null),
     })
 }

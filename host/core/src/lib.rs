@@ -26,13 +26,13 @@ pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
 pub use hash::hash;
 pub use health::{Health, HealthSpec, Probe, Transition};
 pub use histogram::{Histogram, HistogramSnapshot};
-pub use outcome::{AttemptResult, Outcome};
+pub use outcome::{AttemptResult, Outcome, ProbeResult};
 pub use outlier::{
     Ejection, EjectionCause, OutlierDetector, OutlierMonitor, OutlierSpec, OutlierWatch, Suspect, Sweep, Verdict,
 };
 pub use rate_limit::{RateLimit, RateLimiter};
 pub use retry_budget::{HasRetryLoad, RetryBudget, RetryLoad, RetryPermit};
 pub use rng::Rng;
-pub use signals::{BLOCK, HasLive, InFlight, Live, LiveArena, OpenConnection, Signal};
+pub use signals::{BLOCK, HasLive, InFlight, Live, LiveArena, LoadReport, OpenConnection, Signal};
 pub use slow_start::SlowStart;
 pub use snapshot::ClusterSnapshot;

@@ -31,6 +31,21 @@ impl Outcome {
     }
 }
 
+/// What a probe came to that a policy asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeResult {
+    /// Who was asked.
+    pub endpoint: EndpointId,
+    /// Whether it answered in time, with a status below 400.
+    pub ok: bool,
+    /// How long that took, in microseconds.
+    pub round_trip_us: u32,
+    /// Its requests in flight, by its own count, if it says so.
+    pub load: Option<u64>,
+    /// How long it takes to answer a request with that load, in microseconds, if it says so.
+    pub latency_us: Option<u64>,
+}
+
 /// One attempt at one endpoint, over and done with. Times are in microseconds since the attempt began; what never
 /// happened is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,11 +32,21 @@ pub enum Signal {
     Timeouts,
     /// Milliseconds since it joined the cluster.
     AgeMs,
+    /// How busy it says it is, in millionths; 0, as those below, until it reports something.
+    UtilizationPpm,
+    /// Requests that it says it has and has not answered.
+    QueueDepth,
+    /// Requests a second that it says it answers, in thousandths.
+    RequestsMilliPerS,
+    /// Errors among them.
+    ErrorsMilliPerS,
+    /// Milliseconds since its last load report; `u64::MAX` when there was none.
+    ReportAgeMs,
 }
 
 impl Signal {
     /// All of them, in the contract's order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::InFlight,
         Self::Connections,
         Self::LatencyUs,
@@ -44,12 +54,30 @@ impl Signal {
         Self::Failures,
         Self::Timeouts,
         Self::AgeMs,
+        Self::UtilizationPpm,
+        Self::QueueDepth,
+        Self::RequestsMilliPerS,
+        Self::ErrorsMilliPerS,
+        Self::ReportAgeMs,
     ];
 
     /// The signal with this number in the contract.
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.get(number as usize).copied()
     }
+}
+
+/// What an endpoint says of its own load. What it does not say is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// In millionths.
+    pub utilization_ppm: u32,
+    /// Requests that it has and has not answered.
+    pub queue_depth: u32,
+    /// Requests a second that it answers, in thousandths.
+    pub requests_milli_per_s: u32,
+    /// Errors among them.
+    pub errors_milli_per_s: u32,
 }
 
 #[derive(Debug)]
@@ -61,6 +89,12 @@ struct Chunk {
     failures: [AtomicU64; BLOCK],
     timeouts: [AtomicU64; BLOCK],
     joined_ns: [AtomicU64; BLOCK],
+    utilization_ppm: [AtomicU32; BLOCK],
+    queue_depth: [AtomicU32; BLOCK],
+    requests_milli_per_s: [AtomicU32; BLOCK],
+    errors_milli_per_s: [AtomicU32; BLOCK],
+    /// 0 when there was none.
+    reported_ns: [AtomicU64; BLOCK],
 }
 
 /// Hands out places for the signals of new endpoints.
@@ -89,6 +123,11 @@ impl LiveArena {
                 failures: [const { AtomicU64::new(0) }; BLOCK],
                 timeouts: [const { AtomicU64::new(0) }; BLOCK],
                 joined_ns: [const { AtomicU64::new(0) }; BLOCK],
+                utilization_ppm: [const { AtomicU32::new(0) }; BLOCK],
+                queue_depth: [const { AtomicU32::new(0) }; BLOCK],
+                requests_milli_per_s: [const { AtomicU32::new(0) }; BLOCK],
+                errors_milli_per_s: [const { AtomicU32::new(0) }; BLOCK],
+                reported_ns: [const { AtomicU64::new(0) }; BLOCK],
             })
         });
         let place = self.used;
@@ -120,7 +159,26 @@ impl Live {
             Signal::Failures => chunk.failures[place].load(Relaxed),
             Signal::Timeouts => chunk.timeouts[place].load(Relaxed),
             Signal::AgeMs => now.saturating_sub(chunk.joined_ns[place].load(Relaxed)) / 1_000_000,
+            Signal::UtilizationPpm => u64::from(chunk.utilization_ppm[place].load(Relaxed)),
+            Signal::QueueDepth => u64::from(chunk.queue_depth[place].load(Relaxed)),
+            Signal::RequestsMilliPerS => u64::from(chunk.requests_milli_per_s[place].load(Relaxed)),
+            Signal::ErrorsMilliPerS => u64::from(chunk.errors_milli_per_s[place].load(Relaxed)),
+            Signal::ReportAgeMs => match chunk.reported_ns[place].load(Relaxed) {
+                0 => u64::MAX,
+                reported => now.saturating_sub(reported) / 1_000_000,
+            },
         }
+    }
+
+    /// Takes in what the endpoint says of its load, at `now`. Two reports may mix when they come at the same moment:
+    /// each number is one that the endpoint has said.
+    pub fn report(&self, report: &LoadReport, now: u64) {
+        let (place, chunk) = (self.place as usize % BLOCK, &*self.chunk);
+        chunk.utilization_ppm[place].store(report.utilization_ppm, Relaxed);
+        chunk.queue_depth[place].store(report.queue_depth, Relaxed);
+        chunk.requests_milli_per_s[place].store(report.requests_milli_per_s, Relaxed);
+        chunk.errors_milli_per_s[place].store(report.errors_milli_per_s, Relaxed);
+        chunk.reported_ns[place].store(now.max(1), Relaxed);
     }
 
     /// Whether the place of `next` is the one after this one.
@@ -282,6 +340,17 @@ mod tests {
         let live = LiveArena::default().allocate(5_000_000);
         assert_eq!(live.read(Signal::AgeMs, 12_000_000), 7);
         assert_eq!(live.read(Signal::AgeMs, 0), 0);
+    }
+
+    #[test]
+    fn a_report_is_read_and_grows_old() {
+        let live = LiveArena::default().allocate(0);
+        assert_eq!(live.read(Signal::ReportAgeMs, 5_000_000), u64::MAX, "there was none");
+        let report = LoadReport { utilization_ppm: 1, queue_depth: 2, requests_milli_per_s: 3, errors_milli_per_s: 4 };
+        live.report(&report, 0);
+        let signals = [Signal::UtilizationPpm, Signal::QueueDepth, Signal::RequestsMilliPerS, Signal::ErrorsMilliPerS];
+        assert_eq!(signals.map(|signal| live.read(signal, 0)), [1, 2, 3, 4]);
+        assert_eq!(live.read(Signal::ReportAgeMs, 5_000_001), 5);
     }
 
     #[test]

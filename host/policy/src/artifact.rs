@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::{InstancePre, Module, component, component::Component};
 
 use crate::{
-    Engine, Exports, Refusal,
+    Engine, Exports, Refusal, Uses,
     cache::Cache,
     lane::{fast, portable},
     state::HostState,
@@ -75,10 +75,10 @@ pub struct Artifact {
     pub bytes: usize,
     /// The optional calls it exports.
     pub exports: Exports,
-    /// The contract's functions that it imports, as `interface.function`; of a component, the interfaces.
+    /// The contract's functions that it imports, as `interface.function`.
     pub imports: Vec<String>,
-    /// Whether it may ask for the request's head.
-    pub wants_request: bool,
+    /// What of these makes a difference to the host.
+    pub uses: Uses,
     /// How long it took to compile, or to read from the cache.
     pub load_time: Duration,
     /// Whether it came from the cache.
@@ -135,10 +135,9 @@ pub(crate) fn load(engine: &Engine, digest: Digest, bytes: &[u8], cache: Option<
         Compiled::Component(component) => portable::inspect(engine, &component)?,
     };
     let Inspection { exports, imports } = inspection;
-    // Where a request has been is shown to every retry: the head is moved for the rest of `request` only.
-    let wants_request = imports.iter().any(|import| import.starts_with("request") && import != "request.tried");
+    let uses = Uses::of(&imports);
     let load_time = start.elapsed();
-    Ok(Artifact { digest, bytes: bytes.len(), exports, imports, wants_request, load_time, cached, code })
+    Ok(Artifact { digest, bytes: bytes.len(), exports, imports, uses, load_time, cached, code })
 }
 
 /// What a plugin exports and imports, once it is known to fit the contract.

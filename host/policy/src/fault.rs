@@ -47,6 +47,12 @@ pub enum Fault {
         /// How many endpoints there were.
         count: u32,
     },
+    /// What a pick said beside its answer can't be done. The request goes on without.
+    #[error("`pick` set a header that it can't: {reason}")]
+    BadReply {
+        /// What, and why not.
+        reason: String,
+    },
 }
 
 impl Fault {
@@ -58,11 +64,12 @@ impl Fault {
             Self::StackOverflow { .. } => "stack_overflow",
             Self::Memory { .. } => "memory_limit",
             Self::BadIndex { .. } => "bad_index",
+            Self::BadReply { .. } => "bad_reply",
         }
     }
 
     /// Whether the instance is in an unknown state, so that a new one has to take its place.
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Self::BadIndex { .. })
+        !matches!(self, Self::BadIndex { .. } | Self::BadReply { .. })
     }
 }

@@ -3,12 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use metrics::Label;
-use sluicegate_core::{AttemptResult, ClusterSnapshot, Outcome, Rng};
+use sluicegate_core::{AttemptResult, ClusterSnapshot, Outcome, ProbeResult, Rng};
 
 use crate::{
-    Artifact, Clock, DECLINE, Engine, Exports, Fault, Lane, Refusal, RequestHead, Saved,
+    Artifact, Asked, Clock, DECLINE, Engine, Exports, Fault, Lane, Needs, Refusal, RequestHead, Saved, Uses,
     artifact::Code,
     lane::{fast::FastLane, portable::PortableLane},
+    shared::SharedSlots,
+    state::Surroundings,
 };
 
 /// How many picks a rehearsal makes: enough to visit every endpoint of most clusters, and a few microseconds long.
@@ -72,12 +74,16 @@ pub struct Generation {
     pub number: u64,
     /// What it is made of.
     pub spec: GenerationSpec,
+    /// What its instances share.
+    shared: Arc<SharedSlots>,
 }
 
 /// A configured policy for one worker.
 pub struct Instance {
     pub(crate) generation: Arc<Generation>,
     pub(crate) exports: Exports,
+    pub(crate) uses: Uses,
+    pub(crate) needs: Needs,
     pub(crate) lane: Box<dyn Lane>,
     worker: u32,
     shown: u64,
@@ -101,7 +107,14 @@ pub struct Rehearsal {
 impl Generation {
     /// A generation with this number.
     pub fn new(number: u64, spec: GenerationSpec) -> Arc<Self> {
-        Arc::new(Self { number, spec })
+        Arc::new(Self { number, spec, shared: Arc::default() })
+    }
+
+    /// The one that comes after another: the same policy goes on with what its instances shared.
+    pub(crate) fn after(before: Option<&Self>, number: u64, spec: GenerationSpec) -> Arc<Self> {
+        let before = before.filter(|before| before.spec.policy == spec.policy);
+        let shared = before.map_or_else(Arc::default, |before| Arc::clone(&before.shared));
+        Arc::new(Self { number, spec, shared })
     }
 
     /// Whether this is the same code with the same configuration.
@@ -125,13 +138,26 @@ impl Generation {
         snapshot: Arc<ClusterSnapshot>,
         now: u64,
     ) -> Result<Instance, Refusal> {
-        let (artifact, name) = (&*self.spec.artifact, Arc::clone(&self.spec.policy));
-        let (exports, wants_request) = (artifact.exports, artifact.wants_request);
+        self.instance_with(engine, worker, snapshot, now, Arc::clone(&self.shared))
+    }
+
+    fn instance_with(
+        self: &Arc<Self>,
+        engine: &Engine,
+        worker: u32,
+        snapshot: Arc<ClusterSnapshot>,
+        now: u64,
+        shared: Arc<SharedSlots>,
+    ) -> Result<Instance, Refusal> {
+        let artifact = &*self.spec.artifact;
+        let (exports, uses) = (artifact.exports, artifact.uses);
+        let surroundings = Surroundings { policy: Arc::clone(&self.spec.policy), uses, shared };
         let lane: Box<dyn Lane> = match &artifact.code {
-            Code::Fast(pre) => Box::new(FastLane::new(engine, pre, name, exports, wants_request)?),
-            Code::Portable(pre) => Box::new(PortableLane::new(engine, pre, name, exports, wants_request)?),
+            Code::Fast(pre) => Box::new(FastLane::new(engine, pre, exports, surroundings)?),
+            Code::Portable(pre) => Box::new(PortableLane::new(engine, pre, exports, surroundings)?),
         };
-        let mut instance = Instance { generation: Arc::clone(self), exports, lane, worker, shown: 0 };
+        let (generation, needs) = (Arc::clone(self), Needs::default());
+        let mut instance = Instance { generation, exports, uses, needs, lane, worker, shown: 0 };
         instance.configure()?.map_err(|reason| Refusal::Configure { reason })?;
         instance.endpoints_changed(now, snapshot)?;
         Ok(instance)
@@ -145,7 +171,8 @@ impl Generation {
         snapshot: &Arc<ClusterSnapshot>,
         saved: Option<&Saved>,
     ) -> Result<Rehearsal, Refusal> {
-        let mut instance = self.instance(engine, 0, Arc::clone(snapshot), clock.now())?;
+        let shared = self.shared.copy();
+        let mut instance = self.instance_with(engine, 0, Arc::clone(snapshot), clock.now(), shared)?;
         let restored = match saved.filter(|_| instance.exports.state) {
             Some(saved) => Some(instance.carry(saved, snapshot, clock.now())?),
             None => None,
@@ -162,12 +189,23 @@ impl Generation {
             let index = instance.lane.pick(start, turn.wrapping_mul(0x9e37_79b9_7f4a_7c15), &mut request)?;
             let end = clock.now();
             costs.push((end - start).saturating_sub(clock.overhead_ns()));
+            let Asked { reply, wrong, .. } = std::mem::take(instance.lane.asked());
+            if let Some(wrong) = wrong {
+                return Err(wrong.into());
+            }
             match snapshot.get(index) {
+                _ if reply.is_some_and(|reply| reply.rejection.is_some()) => {}
                 Some(endpoint) => instance.lane.on_result(end, &rehearsed(endpoint.id))?,
                 None if index == DECLINE => declined += 1,
                 None => return Err(Fault::BadIndex { index, count }.into()),
             }
         }
+        if let Some(endpoint) = snapshot.endpoints().first() {
+            let (load, latency_us) = (Some(1), Some(1000));
+            let probe = ProbeResult { endpoint: endpoint.id, ok: true, round_trip_us: 1000, load, latency_us };
+            instance.lane.on_probe(clock.now(), &probe)?;
+        }
+        instance.lane.tick(clock.now())?;
         if instance.exports.state {
             instance.lane.save()?;
         }
@@ -204,7 +242,9 @@ impl Instance {
         let spec = &self.generation.spec;
         // Neighbouring workers should not draw neighbouring numbers.
         let seed = Rng::new(spec.seed ^ u64::from(self.worker)).next_u64();
-        self.lane.configure(&spec.config, seed, self.worker, spec.workers)
+        let configured = self.lane.configure(&spec.config, seed, self.worker, spec.workers);
+        self.needs = self.lane.needs();
+        configured
     }
 
     /// The generation of the snapshot that it knows.

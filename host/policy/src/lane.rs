@@ -6,9 +6,9 @@ mod session;
 
 use std::sync::Arc;
 
-use sluicegate_core::{AttemptResult, ClusterSnapshot};
+use sluicegate_core::{AttemptResult, ClusterSnapshot, ProbeResult};
 
-use crate::{Fault, RequestHead};
+use crate::{Asked, Fault, Needs, RequestHead};
 
 /// What a policy has learnt, on its way to its successor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,32 @@ pub struct Saved {
 pub struct Exports {
     /// `feedback`.
     pub feedback: bool,
+    /// `probing`.
+    pub probing: bool,
+    /// `timer`.
+    pub timer: bool,
     /// `state`.
     pub state: bool,
+}
+
+/// What of the contract's imports makes a difference to the host. A policy that does not use it does not pay for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// The request's head.
+    pub request: bool,
+    /// Whatever a call may ask of the proxy: a reply, or probes.
+    pub asking: bool,
+}
+
+impl Uses {
+    /// Of imports, as `interface.function`.
+    pub(crate) fn of(imports: &[String]) -> Self {
+        Self {
+            // Where a request has been is shown to every retry: the head is moved for the rest of `request` only.
+            request: imports.iter().any(|import| import.starts_with("request.") && import != "request.tried"),
+            asking: imports.iter().any(|import| import.starts_with("reply.") || import == "host.probe"),
+        }
+    }
 }
 
 /// A configured policy that can be called: the contract's exports, as the host sees them.
@@ -44,6 +68,22 @@ pub trait Lane: Send {
 
     /// `on-result`; does nothing when the policy does not export it.
     fn on_result(&mut self, now: u64, result: &AttemptResult) -> Result<(), Fault>;
+
+    /// `on-probe`; does nothing when the policy does not export it.
+    fn on_probe(&mut self, now: u64, probe: &ProbeResult) -> Result<(), Fault>;
+
+    /// `tick`, with its raw answer; 0, never again, when the policy does not export it.
+    fn tick(&mut self, now: u64) -> Result<u64, Fault>;
+
+    /// What the last call has asked for, to be taken out.
+    fn asked(&mut self) -> &mut Asked;
+
+    /// What the policy said when it was configured.
+    fn needs(&self) -> Needs;
+
+    /// It takes its seat, on the worker's thread: what it counts is counted from now on. `explains`: whether somebody
+    /// reads its explanations.
+    fn seated(&mut self, worker: u32, explains: bool);
 
     /// `schema` and `save`; nothing when the policy does not export them.
     fn save(&mut self) -> Result<Option<Saved>, Fault>;

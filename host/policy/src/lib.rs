@@ -11,6 +11,7 @@
 //! 4. The supervisor rebuilds instances that died, and rolls back a generation that faults too often.
 
 mod artifact;
+mod asked;
 mod cache;
 mod clock;
 mod engine;
@@ -19,21 +20,24 @@ mod fault;
 mod functions;
 mod generation;
 mod lane;
+mod meters;
 mod metrics;
 mod refusal;
 mod request;
 mod seat;
+mod shared;
 mod state;
 mod supervisor;
 
 pub use self::metrics::describe as describe_metrics;
 pub use artifact::{Artifact, Digest, LaneKind};
+pub use asked::{Asked, Hedge, Needs, Rejection, Reply};
 pub use clock::Clock;
 pub use engine::{Engine, Limits};
 pub use fault::Fault;
 pub use generation::{Generation, GenerationSpec, Instance, Plugin, Rehearsal};
-pub use lane::{Exports, Lane, Saved};
+pub use lane::{Exports, Lane, Saved, Uses};
 pub use refusal::Refusal;
 pub use request::RequestHead;
-pub use seat::{DECLINE, Installed, Picked, Report, Seat, SeatHandle, SeatInbox, WorkerGone, seat};
+pub use seat::{DECLINE, Installed, Picked, Prober, Report, Seat, SeatHandle, SeatInbox, WorkerGone, seat};
 pub use supervisor::{Supervisor, SupervisorStatus, Swapped};

@@ -22,6 +22,8 @@ pub fn describe() {
         "From a policy's bytes to all workers using it."
     );
     describe_gauge!("sluicegate_policy_generation", "The generation that serves.");
+    describe_counter!("sluicegate_policy_custom_total", "Counters of the policies' own, by name.");
+    describe_gauge!("sluicegate_policy_custom", "Gauges of the policies' own, by name and worker.");
 }
 
 /// One callback of one generation. The histogram's count is the number of calls.
@@ -46,6 +48,8 @@ pub(crate) struct GenerationMetrics {
     pub(crate) pick: CallMetrics,
     pub(crate) on_result: CallMetrics,
     pub(crate) endpoints_changed: CallMetrics,
+    pub(crate) on_probe: Option<CallMetrics>,
+    pub(crate) tick: Option<CallMetrics>,
     labels: Vec<Label>,
     /// Faults are rare: their handles are made when they happen, and kept, because a series lives as long as they.
     faults: HashMap<&'static str, Counter>,
@@ -53,11 +57,14 @@ pub(crate) struct GenerationMetrics {
 
 impl GenerationMetrics {
     pub(crate) fn new(generation: &Generation) -> Self {
+        let exports = generation.spec.artifact.exports;
         Self {
             generation: generation.number,
             pick: CallMetrics::new(generation, "pick"),
             on_result: CallMetrics::new(generation, "on_result"),
             endpoints_changed: CallMetrics::new(generation, "endpoints_changed"),
+            on_probe: exports.probing.then(|| CallMetrics::new(generation, "on_probe")),
+            tick: exports.timer.then(|| CallMetrics::new(generation, "tick")),
             labels: generation.labels(),
             faults: HashMap::new(),
         }

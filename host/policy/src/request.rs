@@ -16,12 +16,14 @@ pub struct RequestHead {
     pub client: IpAddr,
     /// The endpoints that this request has been to already, in order.
     pub tried: Vec<EndpointId>,
+    /// The beginning of its body, as far as the policy needs it.
+    pub body_prefix: Box<[u8]>,
 }
 
 impl RequestHead {
     /// A request that has not been anywhere.
     pub fn new(parts: http::request::Parts, client: IpAddr) -> Self {
-        Self { parts, client, tried: Vec::new() }
+        Self { parts, client, tried: Vec::new(), body_prefix: Box::default() }
     }
 }
 

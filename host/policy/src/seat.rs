@@ -1,12 +1,15 @@
 //! A worker's seat for a cluster's policy: where an instance sits, is called, timed, and replaced.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, future::pending, rc::Rc, sync::Arc, time::Duration};
 
-use sluicegate_core::{AttemptResult, ClusterSnapshot};
-use tokio::sync::{mpsc, oneshot};
+use sluicegate_core::{AttemptResult, ClusterSnapshot, EndpointId, ProbeResult};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 
 use crate::{
-    Clock, Fault, RequestHead, Saved,
+    Clock, Fault, Needs, Reply, RequestHead, Saved,
     fallback::Fallback,
     generation::Instance,
     metrics::{FallbackMetrics, GenerationMetrics},
@@ -15,10 +18,16 @@ use crate::{
 /// The contract's answer for "the proxy may choose".
 pub const DECLINE: u32 = u32::MAX;
 
+/// A tick comes no sooner than this after the one before: more often would be a loop that the worker serves nobody in.
+const LEAST_TICK: u64 = 1_000_000;
+
+/// Takes probes that the policy asks for: whom to ask, and how many more were asked for than may be in one call.
+pub type Prober = Box<dyn Fn(&[EndpointId], u32)>;
+
 /// An endpoint for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Picked {
-    /// Its index in [`Seat::snapshot`].
+    /// Its index in [`Seat::snapshot`]; [`DECLINE`] when the policy rejects the request.
     pub index: u32,
     /// The generation of the policy that chose; 0 when the fallback did.
     pub generation: u64,
@@ -26,6 +35,8 @@ pub struct Picked {
     pub at: u64,
     /// What the pick cost, in nanoseconds.
     pub cost_ns: u64,
+    /// What else the policy said, if it said anything.
+    pub reply: Option<Box<Reply>>,
 }
 
 /// What a seat tells the control side.
@@ -137,24 +148,24 @@ impl SeatInbox {
             metrics: None,
             clock,
             reports,
+            prober: None,
+            explains: false,
+            tick_at: u64::MAX,
         }));
         let task = {
             let seat = Rc::clone(&seat);
             async move {
-                while let Some(order) = orders.recv().await {
-                    // A requester who no longer waits is no reason to fail.
-                    match order {
-                        Order::Install { instance, carry, done } => {
-                            let _ = done.send(seat.borrow_mut().install(*instance, carry));
+                loop {
+                    let until_tick = seat.borrow().until_tick();
+                    let order = tokio::select! {
+                        order = orders.recv() => order,
+                        () = wait(until_tick) => {
+                            seat.borrow_mut().tick();
+                            continue;
                         }
-                        Order::Remove { done } => {
-                            seat.borrow_mut().occupant = None;
-                            let _ = done.send(());
-                        }
-                        Order::Save { done } => {
-                            let _ = done.send(seat.borrow_mut().save());
-                        }
-                    }
+                    };
+                    let Some(order) = order else { return };
+                    seat.borrow_mut().obey(order);
                 }
             }
         };
@@ -176,6 +187,11 @@ pub struct Seat {
     fallback_metrics: FallbackMetrics,
     clock: Clock,
     reports: mpsc::Sender<Report>,
+    prober: Option<Prober>,
+    /// Whether somebody reads what the policy explains.
+    explains: bool,
+    /// When the occupant's next tick is due; the end of time when it has none.
+    tick_at: u64,
 }
 
 impl Seat {
@@ -189,6 +205,17 @@ impl Seat {
         self.occupant.as_ref().is_some_and(|occupant| occupant.exports.feedback)
     }
 
+    /// Who carries out the probes that policies ask for, and whether somebody reads what they explain.
+    pub fn serve(&mut self, prober: Prober, explains: bool) {
+        self.prober = Some(prober);
+        self.explains = explains;
+    }
+
+    /// What has to be done for the policy ahead of a pick.
+    pub fn needs(&self) -> Needs {
+        self.occupant.as_ref().map_or(Needs::default(), |occupant| occupant.needs)
+    }
+
     /// Shows the policy other endpoints from now on.
     pub fn set_snapshot(&mut self, snapshot: Arc<ClusterSnapshot>) {
         self.snapshot = snapshot;
@@ -198,6 +225,7 @@ impl Seat {
             if let Some(metrics) = &self.metrics {
                 metrics.endpoints_changed.record(self.clock.now().saturating_sub(start));
             }
+            self.settle();
             if let Err(fault) = result {
                 self.fault(fault);
             }
@@ -216,32 +244,63 @@ impl Seat {
             return None;
         }
         let answer = occupant.lane.pick(now, hash, request);
+        let asking = occupant.uses.asking;
         let at = self.clock.now();
         let cost_ns = at.saturating_sub(now).saturating_sub(self.clock.overhead_ns());
         if let Some(metrics) = &self.metrics {
             metrics.pick.record(cost_ns);
         }
+        let generation = occupant.generation.number;
+        let mut reply = if asking { self.settle() } else { None };
+        if let Some(reply) = &mut reply {
+            reply.generation = generation;
+        }
         match answer {
+            Ok(_) if reply.as_ref().is_some_and(|reply| reply.rejection.is_some()) => {
+                return Some(Picked { index: DECLINE, generation, at, cost_ns, reply });
+            }
             Ok(index) => match self.snapshot.get(index) {
                 Some(endpoint) if request.tried.is_empty() || !request.tried.contains(&endpoint.id) => {
-                    return Some(Picked { index, generation: occupant.generation.number, at, cost_ns });
+                    return Some(Picked { index, generation, at, cost_ns, reply });
                 }
                 Some(_) => self.fallback_metrics.tried_again.increment(1),
                 None if index == DECLINE => self.fallback_metrics.declined.increment(1),
                 None => {
                     let count = self.snapshot.endpoints().len() as u32;
+                    reply = None;
                     self.fault(Fault::BadIndex { index, count });
                 }
             },
-            Err(fault) => self.fault(fault),
+            Err(fault) => {
+                reply = None;
+                self.fault(fault);
+            }
         }
-        self.fall_back(now, request)
+        self.fall_back(now, request).map(|picked| Picked { reply, ..picked })
+    }
+
+    /// After a call of a policy that may have asked for something: what it was, of a pick.
+    fn settle(&mut self) -> Option<Box<Reply>> {
+        let occupant = self.occupant.as_mut().filter(|occupant| occupant.uses.asking)?;
+        let asked = occupant.lane.asked();
+        if !asked.probes.is_empty() {
+            if let Some(prober) = &self.prober {
+                prober(&asked.probes, asked.dropped_probes);
+            }
+            asked.probes.clear();
+            asked.dropped_probes = 0;
+        }
+        let (reply, wrong) = (asked.reply.take(), asked.wrong.take());
+        if let Some(wrong) = wrong {
+            self.fault(wrong);
+        }
+        reply
     }
 
     fn fall_back(&mut self, began: u64, request: &RequestHead) -> Option<Picked> {
         let index = self.fallback.pick(&self.snapshot, &request.tried)?;
         let at = self.clock.now();
-        Some(Picked { index, generation: 0, at, cost_ns: at.saturating_sub(began) })
+        Some(Picked { index, generation: 0, at, cost_ns: at.saturating_sub(began), reply: None })
     }
 
     /// Tells the policy how an attempt went.
@@ -254,9 +313,49 @@ impl Seat {
         if let Some(metrics) = &self.metrics {
             metrics.on_result.record(self.clock.now().saturating_sub(now).saturating_sub(self.clock.overhead_ns()));
         }
+        self.settle();
         if let Err(fault) = answer {
             self.fault(fault);
         }
+    }
+
+    /// Tells the policy what a probe came to.
+    pub fn on_probe(&mut self, now: u64, probe: &ProbeResult) {
+        let Some(occupant) = self.occupant.as_mut().filter(|occupant| occupant.exports.probing) else { return };
+        let answer = occupant.lane.on_probe(now, probe);
+        if let Some(on_probe) = self.metrics.as_ref().and_then(|metrics| metrics.on_probe.as_ref()) {
+            on_probe.record(self.clock.now().saturating_sub(now).saturating_sub(self.clock.overhead_ns()));
+        }
+        self.settle();
+        if let Err(fault) = answer {
+            self.fault(fault);
+        }
+    }
+
+    /// Calls the policy because it is time to.
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        if now < self.tick_at {
+            return;
+        }
+        self.tick_at = u64::MAX;
+        let Some(occupant) = &mut self.occupant else { return };
+        let answer = occupant.lane.tick(now);
+        if let Some(tick) = self.metrics.as_ref().and_then(|metrics| metrics.tick.as_ref()) {
+            tick.record(self.clock.now().saturating_sub(now).saturating_sub(self.clock.overhead_ns()));
+        }
+        self.settle();
+        match answer {
+            Ok(0) => {}
+            Ok(after) => self.tick_at = now.saturating_add(after.max(LEAST_TICK)),
+            Err(fault) => self.fault(fault),
+        }
+    }
+
+    /// How long it is until the next tick; for ever when there is none.
+    fn until_tick(&self) -> Option<Duration> {
+        let wait = self.tick_at.saturating_sub(self.clock.now());
+        (self.tick_at != u64::MAX).then(|| Duration::from_nanos(wait))
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -269,9 +368,28 @@ impl Seat {
         if fault.is_fatal() {
             // Nobody sits here until the control side has built a new instance, off this thread.
             self.occupant = None;
+            self.tick_at = u64::MAX;
         }
         // A full channel means that the control side knows more than enough already: the counters have it all.
         let _ = self.reports.try_send(Report { worker: self.worker, generation, fault });
+    }
+
+    /// Does what the control side asks for.
+    fn obey(&mut self, order: Order) {
+        // A requester who no longer waits is no reason to fail.
+        match order {
+            Order::Install { instance, carry, done } => {
+                let _ = done.send(self.install(*instance, carry));
+            }
+            Order::Remove { done } => {
+                self.occupant = None;
+                self.tick_at = u64::MAX;
+                let _ = done.send(());
+            }
+            Order::Save { done } => {
+                let _ = done.send(self.save());
+            }
+        }
     }
 
     fn install(&mut self, mut instance: Instance, carry: bool) -> Result<Installed, Fault> {
@@ -286,8 +404,13 @@ impl Seat {
         if self.metrics.as_ref().is_none_or(|metrics| metrics.generation != instance.generation.number) {
             self.metrics = Some(GenerationMetrics::new(&instance.generation));
         }
+        instance.lane.seated(self.worker, self.explains);
+        let at = self.clock.now();
+        self.tick_at = if instance.exports.timer { at } else { u64::MAX };
         self.occupant = Some(instance);
-        Ok(Installed { carried, at: self.clock.now() })
+        // What it asked for when it was shown the endpoints.
+        self.settle();
+        Ok(Installed { carried, at })
     }
 
     fn save(&mut self) -> Option<Saved> {
@@ -299,6 +422,13 @@ impl Seat {
                 None
             }
         }
+    }
+}
+
+async fn wait(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => pending().await,
     }
 }
 

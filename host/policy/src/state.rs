@@ -7,14 +7,24 @@ use sluicegate_core::{ClusterSnapshot, EndpointId, Signal};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, bail};
 
 use crate::{
-    Fault, RequestHead,
+    Asked, Fault, Needs, RequestHead, Uses,
     engine::{Limits, Pacer},
+    meters::Meters,
+    shared::SharedSlots,
 };
 
 /// The longest line that a policy may log; the rest is cut off.
-const LOG_BYTES: usize = 1024;
+pub(crate) const LOG_BYTES: usize = 1024;
 /// How many lines a policy may log a second: enough to debug with, too few to fill a disk.
 const LOG_LINES_PER_S: u32 = 10;
+
+/// What an instance is made with, beside its code.
+pub(crate) struct Surroundings {
+    /// The policy's name.
+    pub(crate) policy: Arc<str>,
+    pub(crate) uses: Uses,
+    pub(crate) shared: Arc<SharedSlots>,
+}
 
 /// The state behind one instance.
 pub(crate) struct HostState {
@@ -22,6 +32,12 @@ pub(crate) struct HostState {
     pub(crate) now: u64,
     /// The request being balanced, during a pick of a policy that imports `request`.
     pub(crate) request: Option<RequestHead>,
+    pub(crate) asked: Asked,
+    pub(crate) needs: Needs,
+    pub(crate) meters: Meters,
+    pub(crate) shared: Arc<SharedSlots>,
+    /// Whether somebody reads explanations.
+    pub(crate) explains: bool,
     pub(crate) deadline: Deadline,
     pub(crate) limiter: Limiter,
     /// The module's memory and allocator; of a core module only, and once it stands.
@@ -31,11 +47,17 @@ pub(crate) struct HostState {
 }
 
 impl HostState {
-    pub(crate) fn new(policy: Arc<str>, limits: &Limits, pacer: Arc<Pacer>) -> Self {
+    pub(crate) fn new(surroundings: Surroundings, limits: &Limits, pacer: Arc<Pacer>) -> Self {
+        let Surroundings { policy, shared, .. } = surroundings;
         Self {
             snapshot: Arc::new(ClusterSnapshot::empty("")),
             now: 0,
             request: None,
+            asked: Asked::default(),
+            needs: Needs::default(),
+            meters: Meters::default(),
+            shared,
+            explains: false,
             deadline: Deadline { callback: "start", limit: limits.setup_timeout, cpu_start: None },
             limiter: Limiter { memory_bytes: limits.memory_bytes, in_use: 0, refused: None },
             guest: None,
@@ -97,6 +119,17 @@ impl HostState {
         let index_of = |id: &EndpointId| self.snapshot.endpoints().iter().position(|endpoint| endpoint.id == *id);
         let index = self.request()?.tried.iter().filter_map(index_of).nth(nth as usize);
         Ok(index.map_or(u32::MAX, |index| index as u32))
+    }
+
+    pub(crate) fn body(&self, start: u32, length: u32) -> wasmtime::Result<&[u8]> {
+        let rest = self.request()?.body_prefix.get(start as usize..).unwrap_or_default();
+        Ok(&rest[..rest.len().min(length as usize)])
+    }
+
+    /// The instance takes its seat in a worker.
+    pub(crate) fn seated(&mut self, worker: u32, explains: bool) {
+        self.explains = explains;
+        self.meters.register(&self.snapshot.name, &self.log.policy, worker);
     }
 
     pub(crate) fn log(&mut self, level: u32, message: &str) {

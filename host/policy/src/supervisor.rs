@@ -157,7 +157,7 @@ impl Supervisor {
         };
         let (cluster, seed, workers) = (Arc::clone(&self.cluster), self.seed, self.seats.len() as u32);
         let spec = GenerationSpec { cluster, policy, artifact, config, seed, workers };
-        let candidate = Generation::new(self.numbers + 1, spec);
+        let candidate = Generation::after(self.active.as_deref(), self.numbers + 1, spec);
         let (instances, rehearsal) = self.prepare(&candidate, saved).await?;
         self.numbers += 1;
         let carried = match self.publish(instances, true).await {

@@ -2,11 +2,17 @@
 
 use std::rc::Rc;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use sluicegate_core::{AttemptResult, InFlight, Outcome};
-use sluicegate_policy::{Clock, Picked};
+use sluicegate_policy::Clock;
 
-use crate::{cluster::Cluster, endpoint::WorkerEndpoint, load::RequestPlace, upstream::Upstream};
+use crate::{
+    cluster::Cluster,
+    endpoint::WorkerEndpoint,
+    load::RequestPlace,
+    reply::{load_report, signals},
+    upstream::Upstream,
+};
 
 /// Counts as in flight for as long as it lives. When it goes, whichever way, its result is recorded and told to the
 /// policy, once: as cancelled, if nobody said how it went.
@@ -29,7 +35,7 @@ impl Attempt {
     pub(crate) fn begin(
         cluster: &Rc<Cluster>,
         endpoint: &Rc<WorkerEndpoint>,
-        picked: &Picked,
+        began: u64,
         clock: Clock,
         place: Option<RequestPlace>,
     ) -> Self {
@@ -37,7 +43,7 @@ impl Attempt {
             cluster: Rc::clone(cluster),
             in_flight: Some(InFlight::begin(Rc::clone(endpoint))),
             clock,
-            began: picked.at,
+            began,
             connect_us: 0,
             first_byte_us: 0,
             status: 0,
@@ -60,6 +66,15 @@ impl Attempt {
     /// The answer says that the request failed, in another way than by its status.
     pub(crate) fn counts_as(&mut self, status: StatusCode) {
         self.status = status.as_u16();
+    }
+
+    /// Takes in what the endpoint says of its load in headers or trailers, if the policy wants to know.
+    pub(crate) fn heard(&self, headers: &HeaderMap) {
+        if self.cluster.needs().load_reports
+            && let (Some(report), Some(in_flight)) = (load_report(headers), &self.in_flight)
+        {
+            in_flight.endpoint().endpoint.live.report(&signals(&report), self.clock.now());
+        }
     }
 
     /// Keeps the connection for the next request, if it can carry one.

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     error::Error,
     future::poll_fn,
     mem,
@@ -85,6 +86,16 @@ pub(crate) struct Lingering {
     incoming: Option<ClientBody>,
     /// Whether the client waits to be asked for it, and was not yet.
     is_unasked: bool,
+    /// What was read ahead of its being sent.
+    early: Option<Box<Early>>,
+}
+
+/// The beginning of a body, for a policy that looks at it.
+#[derive(Debug, Default)]
+struct Early {
+    frames: VecDeque<Result<Frame<Bytes>, UploadError>>,
+    /// Of data.
+    bytes: usize,
 }
 
 impl Drop for Lingering {
@@ -112,8 +123,15 @@ impl Lingering {
         upload: &Upload,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         self.is_unasked = false;
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = ready!(incoming.poll_frame(cx));
+        let early = self.early.as_mut().and_then(|early| early.frames.pop_front());
+        let frame = match (early, &mut self.incoming) {
+            (Some(frame), _) => Some(frame),
+            (None, Some(incoming)) => ready!(incoming.poll_frame(cx)),
+            (None, None) => None,
+        };
+        if let (Some(early), Some(Ok(frame))) = (&mut self.early, &frame) {
+            early.bytes = early.bytes.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        }
         match &frame {
             Some(Ok(frame)) if upload.passes(frame) => {}
             Some(Ok(_)) => {
@@ -130,19 +148,62 @@ impl Lingering {
         Poll::Ready(frame)
     }
 
+    /// Reads ahead, until so many bytes are there, or all. Frames count as passed on when they are.
+    pub(crate) fn poll_early(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
+        self.is_unasked = false;
+        let early = self.early.get_or_insert_default();
+        while early.bytes < bytes {
+            let Some(incoming) = self.incoming.as_mut().filter(|incoming| !incoming.is_end_stream()) else { break };
+            match ready!(incoming.poll_frame(cx)) {
+                Some(frame) => {
+                    early.bytes += frame.as_ref().map_or(0, |frame| frame.data_ref().map_or(0, Bytes::len));
+                    let broke = frame.is_err();
+                    early.frames.push_back(frame);
+                    if broke {
+                        break;
+                    }
+                }
+                None => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// What was read ahead, up to so many bytes.
+    pub(crate) fn early(&self, bytes: usize) -> Box<[u8]> {
+        let frames = self.early.iter().flat_map(|early| &early.frames);
+        let data = frames.filter_map(|frame| frame.as_ref().ok()?.data_ref());
+        let mut prefix = Vec::new();
+        for piece in data {
+            prefix.extend_from_slice(&piece[..piece.len().min(bytes - prefix.len())]);
+        }
+        prefix.into()
+    }
+
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(ClientBody::is_end_stream)
+        self.early.as_ref().is_none_or(|early| early.frames.is_empty())
+            && self.incoming.as_ref().is_none_or(ClientBody::is_end_stream)
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), ClientBody::size_hint)
+        let rest = self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), ClientBody::size_hint);
+        let Some(early) = &self.early else { return rest };
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(early.bytes as u64));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(early.bytes as u64));
+        }
+        hint
     }
 }
 
 impl RequestBody {
     /// A client's body. With `is_unasked`, the client sends it only when it is asked to ("100 Continue").
     pub(crate) fn streaming(incoming: ClientBody, is_unasked: bool) -> Self {
-        Self::Streaming { incoming: Lingering { incoming: Some(incoming), is_unasked }, upload: Rc::default() }
+        Self::Streaming {
+            incoming: Lingering { incoming: Some(incoming), is_unasked, early: None },
+            upload: Rc::default(),
+        }
     }
 
     /// Keeps up to `limit` bytes of it while it is sent, so that it can be sent again. None when there is no body.
@@ -315,6 +376,9 @@ impl Relay {
                     attempt.counts_as(failed);
                 }
                 self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let (Some(trailers), Some(attempt)) = (frame.trailers_ref(), &self.attempt) {
+                    attempt.heard(trailers);
+                }
                 if frame.is_trailers() || self.source.is_end_stream() {
                     self.finish(Outcome::Answered);
                 }

@@ -2,8 +2,8 @@
 
 use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc, sync::Arc, time::Duration};
 
-use sluicegate_core::{AttemptResult, CircuitLimits, ClusterSnapshot, Endpoint, EndpointId};
-use sluicegate_policy::{Picked, RequestHead, Seat, SeatInbox};
+use sluicegate_core::{AttemptResult, CircuitLimits, ClusterSnapshot, Endpoint, EndpointId, ProbeResult};
+use sluicegate_policy::{Clock, Needs, Picked, RequestHead, Seat, SeatInbox};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     endpoint::WorkerEndpoint,
     load::ClusterLoad,
     metrics::ClusterMetrics,
+    prober::{self, ProbeSettings, Prober},
     retry::RetrySettings,
 };
 
@@ -49,6 +50,8 @@ pub struct ClusterSettings {
     pub max_idle_per_endpoint: usize,
     /// For how long. It should be less than the time after which the endpoints close them.
     pub idle_timeout: Duration,
+    /// How endpoints are probed when a policy asks for it.
+    pub probe: ProbeSettings,
 }
 
 impl Default for ClusterSettings {
@@ -80,6 +83,7 @@ impl Default for ClusterSettings {
             max_idle_per_endpoint: 256,
             // Below the 60 to 75 seconds after which common servers close their side.
             idle_timeout: Duration::from_secs(50),
+            probe: ProbeSettings::default(),
         }
     }
 }
@@ -89,6 +93,16 @@ impl ClusterSettings {
     pub(crate) fn oldest_idle(&self, now: u64) -> u64 {
         now.saturating_sub(u64::try_from(self.idle_timeout.as_nanos()).unwrap_or(u64::MAX))
     }
+}
+
+/// Where a request goes.
+pub(crate) enum Choice {
+    /// There.
+    Endpoint(Rc<WorkerEndpoint>, Picked),
+    /// Nowhere: the policy rejects it.
+    Rejected(Picked),
+    /// There is nobody left to pick.
+    Nobody,
 }
 
 /// A cluster, as one worker uses it.
@@ -104,25 +118,28 @@ pub(crate) struct Cluster {
     endpoints: RefCell<Vec<Rc<WorkerEndpoint>>>,
     /// Those that can't be picked now: without connections, but what was counted of them is theirs.
     hidden: RefCell<Vec<Rc<WorkerEndpoint>>>,
+    pub(crate) prober: Prober,
     /// Results that came while the seat was busy, for the next pick to deliver.
     untold: RefCell<Vec<AttemptResult>>,
 }
 
 impl Cluster {
-    /// Opens the seat; to be called on the worker's thread.
+    /// Opens the seat; to be called on the worker's thread. `explains`: whether somebody reads what policies explain.
     pub(crate) fn open(
         name: Arc<str>,
         settings: ClusterSettings,
         snapshot: Arc<ClusterSnapshot>,
         inbox: SeatInbox,
         load: Arc<ClusterLoad>,
+        clock: Clock,
+        explains: bool,
     ) -> Rc<Self> {
         let workers = |endpoints: &[Arc<Endpoint>]| {
             RefCell::new(endpoints.iter().map(|endpoint| WorkerEndpoint::new(&name, endpoint, &load)).collect())
         };
         let (endpoints, hidden) = (workers(snapshot.endpoints()), workers(snapshot.hidden()));
         let (seat, task) = inbox.open(snapshot);
-        Rc::new(Self {
+        let cluster = Rc::new(Self {
             metrics: ClusterMetrics::new(&name),
             name,
             load,
@@ -131,8 +148,11 @@ impl Cluster {
             seat_task: tokio::task::spawn_local(task),
             endpoints,
             hidden,
+            prober: Prober::new(clock),
             untold: RefCell::default(),
-        })
+        });
+        cluster.seat.borrow_mut().serve(prober::of(&cluster), explains);
+        cluster
     }
 
     /// How requests are handled now.
@@ -169,15 +189,27 @@ impl Cluster {
         self.seat.borrow_mut().set_snapshot(snapshot);
     }
 
-    /// Asks the policy. `hash`: of what the route is keyed by, or 0. None when there is nobody left to pick.
-    pub(crate) fn pick(&self, began: u64, hash: u64, head: &mut RequestHead) -> Option<(Rc<WorkerEndpoint>, Picked)> {
+    /// What has to be done for the policy ahead of a pick.
+    pub(crate) fn needs(&self) -> Needs {
+        self.seat.try_borrow().map_or(Needs::default(), |seat| seat.needs())
+    }
+
+    /// The endpoint with this id, if it may be picked.
+    pub(crate) fn endpoint(&self, id: EndpointId) -> Option<Rc<WorkerEndpoint>> {
+        self.endpoints.borrow().iter().find(|endpoint| endpoint.endpoint.id == id).cloned()
+    }
+
+    /// Asks the policy. `hash`: of what the route is keyed by, or 0.
+    pub(crate) fn pick(&self, began: u64, hash: u64, head: &mut RequestHead) -> Choice {
         let mut seat = self.seat.borrow_mut();
         if !self.untold.borrow().is_empty() {
             self.untold.take().iter().for_each(|result| seat.on_result(began, result));
         }
-        let picked = seat.pick(hash, head)?;
-        let endpoint = Rc::clone(self.endpoints.borrow().get(picked.index as usize)?);
-        Some((endpoint, picked))
+        let Some(picked) = seat.pick(hash, head) else { return Choice::Nobody };
+        match self.endpoints.borrow().get(picked.index as usize) {
+            Some(endpoint) => Choice::Endpoint(Rc::clone(endpoint), picked),
+            None => Choice::Rejected(picked),
+        }
     }
 
     /// How many endpoints there are to choose from.
@@ -208,6 +240,14 @@ impl Cluster {
             Ok(mut seat) if seat.hears_results() => seat.on_result(now, &result),
             Ok(_) => {}
             Err(_) => self.untold.borrow_mut().push(result),
+        }
+    }
+
+    /// Tells the policy what a probe came to.
+    pub(crate) fn probed(&self, now: u64, probe: &ProbeResult) {
+        // Probes have tasks of their own, and no task holds the seat while it waits.
+        if let Ok(mut seat) = self.seat.try_borrow_mut() {
+            seat.on_probe(now, probe);
         }
     }
 

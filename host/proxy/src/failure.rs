@@ -4,6 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use sluicegate_core::{CircuitOpen, Outcome};
+use sluicegate_policy::Rejection;
 use sluicegate_wire::{framing::Violation, path::BadPath};
 
 use crate::{body::BodyError, retry::RetryCondition};
@@ -69,10 +70,12 @@ pub(crate) enum Failure {
     RefusedStream { endpoint: Arc<str> },
     #[error("the request's body broke off")]
     ClientBody,
+    #[error("{}", .0.reason)]
+    Rejected(Rejection),
 }
 
 /// All labels, so that a counter for each can be registered up front.
-pub(crate) const LABELS: [&str; 18] = [
+pub(crate) const LABELS: [&str; 19] = [
     "bad_request",
     "not_supported",
     "no_route",
@@ -91,6 +94,7 @@ pub(crate) const LABELS: [&str; 18] = [
     "refused_stream",
     "rate_limited",
     "body_too_large",
+    "policy_rejected",
 ];
 
 impl Failure {
@@ -122,6 +126,7 @@ impl Failure {
             Self::RefusedStream { .. } => 15,
             Self::RateLimited { .. } => 16,
             Self::BodyTooLarge { .. } => 17,
+            Self::Rejected(_) => 18,
         }
     }
 
@@ -138,6 +143,7 @@ impl Failure {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Rejected(rejection) => rejection.status,
             Self::NoEndpoint { .. } | Self::TooManyConnections | Self::CircuitOpen(_) | Self::RefusedStream { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -161,6 +167,7 @@ impl Failure {
             Self::NoRoute
             | Self::TooManyConnections
             | Self::RateLimited { .. }
+            | Self::Rejected(_)
             | Self::NoEndpoint { .. }
             | Self::CircuitOpen(_) => Origin::Proxy,
             _ => Origin::Upstream,

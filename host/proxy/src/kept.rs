@@ -52,6 +52,11 @@ impl Kept {
         self.state.borrow().bytes.is_some() && !self.upload.broke.get()
     }
 
+    /// Whether all of it is kept: what was read, and nothing is left to read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_whole() && self.state.borrow().rest.is_end_stream()
+    }
+
     /// The body for another attempt; earlier ones get no more of it.
     pub(crate) fn reader(self: &Rc<Self>) -> Reader {
         let mut state = self.state.borrow_mut();
@@ -82,7 +87,8 @@ impl Reader {
 
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let state = &mut *self.kept.state.borrow_mut();
-        if state.readers != self.number {
+        // Of a body that is all here, everybody gets all.
+        if state.readers != self.number && (state.bytes.is_none() || !state.rest.is_end_stream()) {
             // Neither an end, which could be taken for the body's, nor more. Whoever waits here was given up.
             return Poll::Pending;
         }

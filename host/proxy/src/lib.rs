@@ -32,7 +32,9 @@ mod load;
 mod metrics;
 mod mirror;
 mod multiplexed;
+mod prober;
 mod record;
+mod reply;
 mod request;
 mod respond;
 mod retry;
@@ -54,6 +56,7 @@ pub use limits::ClientLimits;
 pub use listener::ListenerSettings;
 pub use load::ClusterLoad;
 pub use metrics::describe;
+pub use prober::ProbeSettings;
 pub use respond::ERROR_HEADER;
 pub use retry::{RetryCondition, RetryOn, RetrySettings};
 pub use route::{

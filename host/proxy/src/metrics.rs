@@ -21,6 +21,8 @@ pub fn describe() {
         "sluicegate_retry_budget_exhausted_total",
         "Requests not tried again because too many others were at that time."
     );
+    describe_counter!("sluicegate_hedges_total", "Second attempts that policies asked for, by what became of them.");
+    describe_counter!("sluicegate_probes_total", "Probes that policies asked for, by what became of them.");
     describe_counter!("sluicegate_endpoint_requests_total", "Attempts, by endpoint and outcome.");
     describe_histogram!("sluicegate_endpoint_duration_seconds", Unit::Seconds, "From a pick to the attempt's end.");
     describe_counter!("sluicegate_downstream_connections_opened_total", "Connections accepted from clients.");
@@ -72,6 +74,21 @@ pub(crate) struct ClusterMetrics {
     errors: [Counter; LABELS.len()],
     retries: [Counter; CAUSES.len()],
     pub(crate) retry_budget_exhausted: Counter,
+    /// In the order of [`Hedged`].
+    hedges: [Counter; 3],
+    probes: [Counter; 2],
+    pub(crate) probes_dropped: Counter,
+}
+
+/// What became of a second attempt beside a slow first one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hedged {
+    /// It was not sent, because of the limits of retries.
+    Refused,
+    /// The first one was faster, or both failed.
+    Lost,
+    /// Its answer is the client's.
+    Won,
 }
 
 impl ClusterMetrics {
@@ -88,7 +105,24 @@ impl ClusterMetrics {
             retry_budget_exhausted: counter!(
                 "sluicegate_retry_budget_exhausted_total", "cluster" => cluster.to_owned()
             ),
+            hedges: ["refused", "lost", "won"]
+                .map(|result| counter!("sluicegate_hedges_total", "cluster" => cluster.to_owned(), "result" => result)),
+            probes: ["failed", "passed"]
+                .map(|result| counter!("sluicegate_probes_total", "cluster" => cluster.to_owned(), "result" => result)),
+            probes_dropped: counter!(
+                "sluicegate_probes_total", "cluster" => cluster.to_owned(), "result" => "dropped"
+            ),
         }
+    }
+
+    /// Takes in what became of a hedge.
+    pub(crate) fn hedged(&self, hedged: Hedged) {
+        self.hedges[hedged as usize].increment(1);
+    }
+
+    /// Takes in a probe that is over.
+    pub(crate) fn probed(&self, ok: bool) {
+        self.probes[usize::from(ok)].increment(1);
     }
 
     /// Takes in a request that is over. No status: the client left before there was one.

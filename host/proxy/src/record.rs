@@ -74,6 +74,8 @@ struct Log {
     attempts: u32,
     generation: u64,
     pick_ns: u64,
+    /// What the policy says of its pick.
+    why: Option<String>,
     error: &'static str,
 }
 
@@ -98,6 +100,7 @@ impl Record {
                 attempts: 0,
                 generation: 0,
                 pick_ns: 0,
+                why: None,
                 error: "",
             })
         });
@@ -150,12 +153,27 @@ impl Record {
     }
 
     /// An endpoint was picked.
-    pub(crate) fn picked(&mut self, endpoint: &WorkerEndpoint, picked: &Picked) {
+    pub(crate) fn picked(&mut self, endpoint: &WorkerEndpoint, picked: &mut Picked) {
+        self.judged(picked);
+        self.goes_to(endpoint);
+    }
+
+    /// The policy has picked an endpoint, or rejects the request.
+    pub(crate) fn judged(&mut self, picked: &mut Picked) {
+        if let Some(log) = &mut self.log {
+            log.generation = picked.generation;
+            log.pick_ns += picked.cost_ns;
+            if let Some(reply) = &mut picked.reply {
+                log.why = reply.explanation.take();
+            }
+        }
+    }
+
+    /// An attempt at this endpoint begins, or has come to the answer.
+    pub(crate) fn goes_to(&mut self, endpoint: &WorkerEndpoint) {
         if let Some(log) = &mut self.log {
             log.endpoint = Some(Arc::clone(&endpoint.endpoint.name));
             log.attempts += 1;
-            log.generation = picked.generation;
-            log.pick_ns += picked.cost_ns;
         }
     }
 
@@ -272,6 +290,7 @@ impl Record {
             duration_us = u64::try_from(Duration::from_nanos(ns).as_micros()).unwrap_or(u64::MAX),
             generation = log.generation,
             pick_ns = log.pick_ns,
+            why = log.why,
             error = log.error,
         );
     }

@@ -1,6 +1,6 @@
 //! From what a client sent to what may be forwarded.
 
-use std::{borrow::Cow, rc::Rc};
+use std::{borrow::Cow, future::poll_fn, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -14,6 +14,7 @@ use sluicegate_wire::{
     framing::{Http2Head, Violation},
     path::{PathRules, normalize},
 };
+use tokio::time::timeout;
 
 use crate::{
     body::RequestBody,
@@ -67,7 +68,38 @@ impl Inbound {
     }
 }
 
+/// For how long the beginning of a body is waited for, if a policy needs it: whoever takes longer to send some
+/// kilobytes is not worth a better pick.
+const PREFIX_WAIT: Duration = Duration::from_millis(500);
+
 impl Inbound {
+    /// Waits for so many bytes of the body, or for its end, for a policy that looks at it.
+    pub(crate) async fn read_prefix(&mut self, bytes: usize) {
+        let RequestBody::Streaming { incoming, .. } = &mut self.body else { return };
+        // The client has been asked for it now.
+        self.expects_continue = false;
+        let read = poll_fn(|cx| incoming.poll_early(cx, bytes));
+        // The pick makes do with what has come.
+        let _ = timeout(PREFIX_WAIT, read).await;
+        self.head.body_prefix = incoming.early(bytes);
+    }
+
+    /// The same request once more, for a second attempt beside the first. None when it can't be sent twice at a time.
+    pub(crate) fn spare(&self) -> Option<Box<Self>> {
+        if self.is_upgrade || self.websocket.is_some() || self.has_body && self.kept.is_none() {
+            return None;
+        }
+        let mut spare = Box::new(self.copy());
+        spare.has_body = self.has_body;
+        spare.kept.clone_from(&self.kept);
+        Some(spare)
+    }
+
+    /// Whether nothing of its body is still to come from the client.
+    pub(crate) fn is_all_here(&self) -> bool {
+        self.kept.as_ref().is_none_or(|kept| kept.is_complete())
+    }
+
     /// The same head for somebody else, without a body.
     pub(crate) fn copy(&self) -> Self {
         let (mut parts, ()) = Request::new(()).into_parts();

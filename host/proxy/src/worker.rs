@@ -133,7 +133,8 @@ impl Worker {
             match command {
                 Command::Start(ack) => drop(ack.send(self.start(std::mem::take(&mut sockets)))),
                 Command::AddCluster(name, settings, snapshot, inbox, load, ack) => {
-                    let open = || Cluster::open(Arc::clone(&name), settings, snapshot, *inbox, load);
+                    let (clock, explains) = (self.clock, self.access_log);
+                    let open = || Cluster::open(Arc::clone(&name), settings, snapshot, *inbox, load, clock, explains);
                     drop(ack.send(self.add(&name, open)));
                 }
                 Command::UpdateCluster(name, settings, ack) => {

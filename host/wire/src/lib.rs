@@ -6,6 +6,7 @@
 pub mod forwarded;
 pub mod framing;
 pub mod http2;
+pub mod load_report;
 pub mod path;
 pub mod proxy_protocol;
 pub mod trace;

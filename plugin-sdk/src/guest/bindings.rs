@@ -27,6 +27,26 @@ pub mod with_feedback {
     });
 }
 
+pub mod with_probing {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "with-probing",
+        pub_export_macro: true,
+        export_macro_name: "export_probing",
+        disable_run_ctors_once_workaround: true,
+    });
+}
+
+pub mod with_timer {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "with-timer",
+        pub_export_macro: true,
+        export_macro_name: "export_timer",
+        disable_run_ctors_once_workaround: true,
+    });
+}
+
 pub mod with_state {
     wit_bindgen::generate!({
         path: "wit",

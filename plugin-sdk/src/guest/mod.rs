@@ -3,16 +3,20 @@
 //! Nothing in here is meant to be called by a policy; [`export!`](crate::export) needs it to be public.
 
 mod bindings;
+mod imports;
 mod seat;
 mod source;
 
 pub use bindings::{
     policy::{self, exports::sluicegate::policy::balancer},
     with_feedback::{self, exports::sluicegate::policy::feedback},
+    with_probing::{self, exports::sluicegate::policy::probing},
     with_state::{self, exports::sluicegate::policy::state},
+    with_timer::{self, exports::sluicegate::policy::timer},
 };
 pub use seat::Seat;
 
+pub(crate) use imports::{CounterHandle, GaugeHandle, SharedHandle, need_body_prefix, need_load_reports};
 pub(crate) use source::Source;
 
 /// Sends a line to the proxy's log.
@@ -30,8 +34,8 @@ pub(crate) fn log(level: crate::Level, message: &str) {
 
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __guest_feedback {
-    () => {
+macro_rules! __guest_hook {
+    (feedback, $policy:ident) => {
         impl $crate::guest::feedback::Guest for Guest {
             fn on_result(
                 now: u64,
@@ -51,12 +55,25 @@ macro_rules! __guest_feedback {
 
         $crate::guest::with_feedback::export_feedback!(Guest with_types_in $crate::guest::with_feedback);
     };
-}
+    (probing, $policy:ident) => {
+        impl $crate::guest::probing::Guest for Guest {
+            fn on_probe(now: u64, id: u64, ok: bool, round_trip_us: u32, load: u64, latency_us: u64) {
+                SEAT.on_probe(&$crate::ProbeResult::from_numbers(id, ok, round_trip_us, load, latency_us), now);
+            }
+        }
 
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __guest_state {
-    ($policy:ident) => {
+        $crate::guest::with_probing::export_probing!(Guest with_types_in $crate::guest::with_probing);
+    };
+    (timer, $policy:ident) => {
+        impl $crate::guest::timer::Guest for Guest {
+            fn tick(now: u64) -> u64 {
+                SEAT.tick(now)
+            }
+        }
+
+        $crate::guest::with_timer::export_timer!(Guest with_types_in $crate::guest::with_timer);
+    };
+    (state, $policy:ident) => {
         impl $crate::guest::state::Guest for Guest {
             fn schema() -> u32 {
                 <$policy as $crate::State>::SCHEMA
@@ -76,6 +93,8 @@ macro_rules! __guest_state {
 
         $crate::guest::with_state::export_state!(Guest with_types_in $crate::guest::with_state);
     };
+    // `__hook` has said what is wrong.
+    ($other:ident, $policy:ident) => {};
 }
 
 impl From<feedback::Outcome> for crate::Outcome {

@@ -5,7 +5,7 @@
 use std::{cell::UnsafeCell, panic};
 
 use super::source::{Columns, Source};
-use crate::{AttemptResult, Endpoints, Level, Plugin, Setup, plugin};
+use crate::{AttemptResult, Endpoints, Level, Plugin, ProbeResult, Setup, plugin};
 
 /// The place of the one policy that a module instance runs.
 pub struct Seat<P> {
@@ -68,6 +68,16 @@ impl<P: Plugin> Seat<P> {
     #[inline]
     pub fn on_result(&self, result: &AttemptResult, now: u64) {
         self.policy().deliver(result, now);
+    }
+
+    #[doc(hidden)]
+    pub fn on_probe(&self, probe: &ProbeResult, now: u64) {
+        self.policy().deliver_probe(probe, &self.endpoints(), now);
+    }
+
+    #[doc(hidden)]
+    pub fn tick(&self, now: u64) -> u64 {
+        plugin::next_tick(self.policy().do_tick(&self.endpoints(), now))
     }
 
     #[doc(hidden)]

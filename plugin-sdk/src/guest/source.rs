@@ -4,7 +4,7 @@
 
 use std::{cell::Cell, cell::UnsafeCell, mem::MaybeUninit};
 
-use super::bindings::policy::sluicegate::policy::{endpoints, request};
+use super::bindings::policy::sluicegate::policy::{endpoints, host, reply, request};
 use crate::{Signal, endpoints::BLOCK};
 
 #[link(wasm_import_module = "sluicegate:policy/endpoints@0.1.0")]
@@ -154,5 +154,41 @@ impl Source<'_> {
 
     pub(crate) fn tried(&self, nth: u32) -> u32 {
         request::tried(nth)
+    }
+
+    pub(crate) fn body(&self, start: u32, length: u32) -> Vec<u8> {
+        request::body(start, length)
+    }
+
+    pub(crate) fn probe(&self, index: u32) {
+        host::probe(index);
+    }
+
+    pub(crate) fn reject(&self, status: u16, reason: &str) {
+        reply::reject(status, reason);
+    }
+
+    pub(crate) fn set_response_header(&self, name: &str, value: &str) {
+        reply::set_response_header(name, value);
+    }
+
+    pub(crate) fn set_request_header(&self, name: &str, value: &str) {
+        reply::set_request_header(name, value);
+    }
+
+    pub(crate) fn then(&self, index: u32) {
+        reply::then(index);
+    }
+
+    pub(crate) fn hedge(&self, index: u32, after_us: u32) {
+        reply::hedge(index, after_us);
+    }
+
+    pub(crate) fn wants_explanation(&self) -> bool {
+        reply::wants_explanation()
+    }
+
+    pub(crate) fn explain(&self, why: &str) {
+        reply::explain(why);
     }
 }

@@ -1,15 +1,21 @@
 //! Simulated endpoints.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
+    mem,
     ops::{Deref, DerefMut},
 };
 
-use crate::{AttemptResult, Outcome, Signal, hash, native::Cluster};
+use crate::{AttemptResult, Outcome, ProbeResult, Signal, hash, native::Cluster};
 
 /// The endpoints of a test: a vector of them, with a few ways to make one.
 #[derive(Clone, Debug, Default)]
-pub struct SimCluster(Vec<SimEndpoint>);
+pub struct SimCluster {
+    endpoints: Vec<SimEndpoint>,
+    /// The ids of those that the policy has just asked to probe.
+    asked: RefCell<Vec<u64>>,
+}
 
 impl SimCluster {
     /// This many endpoints of weight 1.
@@ -23,17 +29,22 @@ impl SimCluster {
         cluster.iter_mut().zip(weights).for_each(|(endpoint, weight)| endpoint.weight = *weight);
         cluster
     }
+
+    /// Those that the policy has asked to probe since this was called last.
+    pub(super) fn take_asked(&self) -> Vec<u64> {
+        mem::take(&mut self.asked.borrow_mut())
+    }
 }
 
 impl FromIterator<SimEndpoint> for SimCluster {
     fn from_iter<I: IntoIterator<Item = SimEndpoint>>(endpoints: I) -> Self {
-        Self(endpoints.into_iter().collect())
+        Self { endpoints: endpoints.into_iter().collect(), asked: RefCell::default() }
     }
 }
 
 impl<const N: usize> From<[SimEndpoint; N]> for SimCluster {
     fn from(endpoints: [SimEndpoint; N]) -> Self {
-        Self(endpoints.into())
+        endpoints.into_iter().collect()
     }
 }
 
@@ -41,13 +52,13 @@ impl Deref for SimCluster {
     type Target = Vec<SimEndpoint>;
 
     fn deref(&self) -> &Vec<SimEndpoint> {
-        &self.0
+        &self.endpoints
     }
 }
 
 impl DerefMut for SimCluster {
     fn deref_mut(&mut self) -> &mut Vec<SimEndpoint> {
-        &mut self.0
+        &mut self.endpoints
     }
 }
 
@@ -58,13 +69,17 @@ pub struct SimEndpoint {
     weight: u32,
     zone: String,
     labels: BTreeMap<String, String>,
-    signals: [u64; 7],
+    signals: [u64; 12],
+    is_silent: bool,
 }
 
 impl SimEndpoint {
     /// An endpoint of weight 1 with nothing else said of it. Its id follows from its address.
     pub fn new(address: &str) -> Self {
-        Self { address: address.into(), weight: 1, zone: String::new(), labels: BTreeMap::new(), signals: [0; 7] }
+        let (zone, labels) = (String::new(), BTreeMap::new());
+        let mut signals = [0; 12];
+        signals[Signal::ReportAgeMs as usize] = u64::MAX;
+        Self { address: address.into(), weight: 1, zone, labels, signals, is_silent: false }
     }
 
     /// The same, with this weight.
@@ -83,6 +98,11 @@ impl SimEndpoint {
         self
     }
 
+    /// The same, answering no probes.
+    pub fn silent(self) -> Self {
+        Self { is_silent: true, ..self }
+    }
+
     /// Its lasting identity, the same as in the proxy.
     pub fn id(&self) -> u64 {
         hash(self.address.as_bytes())
@@ -95,6 +115,25 @@ impl SimEndpoint {
 
     pub(crate) fn set(&mut self, signal: Signal, value: u64) {
         self.signals[signal as usize] = value;
+    }
+
+    /// Lets time pass.
+    pub(super) fn age(&mut self, ms: u64) {
+        for signal in [Signal::AgeMs, Signal::ReportAgeMs] {
+            // What never was does not grow old.
+            self.set(signal, self.read(signal).saturating_add(ms));
+        }
+    }
+
+    /// Answers a probe: with its queue depth for its load, and the latency that its signals have.
+    pub(super) fn answer(&mut self, round_trip_us: u32) -> ProbeResult {
+        let endpoint = self.id();
+        if self.is_silent {
+            return ProbeResult { endpoint, ok: false, round_trip_us, load: None, latency_us: None };
+        }
+        self.set(Signal::ReportAgeMs, 0);
+        let (load, latency_us) = (Some(self.read(Signal::QueueDepth)), Some(self.read(Signal::LatencyUs)));
+        ProbeResult { endpoint, ok: true, round_trip_us, load, latency_us }
     }
 
     /// Counts as the proxy counts.
@@ -141,5 +180,9 @@ impl Cluster for SimCluster {
 
     fn label(&self, index: u32, key: &str) -> Option<String> {
         self[index as usize].labels.get(key).cloned()
+    }
+
+    fn probe(&self, index: u32) {
+        self.asked.borrow_mut().push(self[index as usize].id());
     }
 }

@@ -28,16 +28,27 @@
 
 mod cluster;
 mod promises;
+mod reply;
 mod request;
 
-use std::{fmt, time::Duration};
+use std::{collections::VecDeque, fmt, time::Duration};
 
 pub use self::{
     cluster::{SimCluster, SimEndpoint},
     promises::check_promises,
+    reply::SimReply,
     request::SimRequest,
 };
-use crate::{AttemptResult, ConfigError, Outcome, Plugin, RestoreError, Setup, Signal, native::Native};
+use crate::{
+    AttemptResult, ConfigError, Outcome, Plugin, ProbeResult, RestoreError, Setup, Signal,
+    native::{Native, World},
+};
+
+/// How long a probe takes.
+const PROBE_TIME: Duration = Duration::from_millis(1);
+
+/// Less than this is this.
+const LEAST_TICK: u64 = 1_000_000;
 
 /// A policy in a simulated cluster.
 #[derive(Clone)]
@@ -46,6 +57,11 @@ pub struct Harness<P> {
     cluster: SimCluster,
     setup: Setup,
     now: Duration,
+    /// When the next tick is due.
+    tick_at: Option<Duration>,
+    /// Probes under way, with when they come back.
+    probes: VecDeque<(Duration, u64)>,
+    reply: SimReply,
 }
 
 /// A request that is on its way.
@@ -67,10 +83,34 @@ impl<P: Plugin> Harness<P> {
 
     /// The same, as another worker or with another seed.
     pub fn with_setup(config: &str, setup: Setup, cluster: impl Into<SimCluster>) -> Result<Self, ConfigError> {
-        let policy = Native::configure(config, setup)?;
-        let mut harness = Self { policy, cluster: cluster.into(), setup, now: Duration::ZERO };
+        Self::begin(&World::default(), config, setup, cluster.into(), Duration::ZERO).map(Self::seated)
+    }
+
+    /// Another worker's instance of the same policy, with a cluster of its own: what the instances share, they share.
+    pub fn beside(&self, config: &str, setup: Setup, cluster: impl Into<SimCluster>) -> Result<Self, ConfigError> {
+        Self::begin(self.world(), config, setup, cluster.into(), self.now).map(Self::seated)
+    }
+
+    fn begin(
+        world: &World,
+        config: &str,
+        setup: Setup,
+        cluster: SimCluster,
+        now: Duration,
+    ) -> Result<Self, ConfigError> {
+        let policy = Native::configure_in(world, config, setup)?;
+        let (tick_at, probes, reply) = (None, VecDeque::new(), SimReply::default());
+        let mut harness = Self { policy, cluster, setup, now, tick_at, probes, reply };
         harness.change(|_| {});
         Ok(harness)
+    }
+
+    /// The policy serves from now on.
+    fn seated(mut self) -> Self {
+        if P::TIMER {
+            self.tick();
+        }
+        self
     }
 
     /// The policy itself.
@@ -83,10 +123,26 @@ impl<P: Plugin> Harness<P> {
         &self.cluster
     }
 
+    /// What is around the policy: its counters and gauges, what it shares, what it needs.
+    pub fn world(&self) -> &World {
+        self.policy.world()
+    }
+
+    /// What the last pick has said beside its answer.
+    pub fn reply(&self) -> &SimReply {
+        &self.reply
+    }
+
+    /// The ids of the endpoints that are being probed, in the order in which they were asked for.
+    pub fn probes(&self) -> impl Iterator<Item = u64> {
+        self.probes.iter().map(|(_, id)| *id)
+    }
+
     /// Changes the endpoints, and tells the policy.
     pub fn change(&mut self, change: impl FnOnce(&mut SimCluster)) {
         change(&mut self.cluster);
         self.policy.endpoints_changed(self.now(), &self.cluster);
+        self.called();
     }
 
     /// Sets a live value, of which a policy is not told: it reads it when it wants to know.
@@ -94,12 +150,49 @@ impl<P: Plugin> Harness<P> {
         self.cluster[index as usize].set(signal, value);
     }
 
-    /// Lets time pass.
+    /// Lets time pass. Ticks that are due come, and probes are answered, each in its moment.
     pub fn advance(&mut self, time: Duration) {
-        self.now += time;
-        for endpoint in self.cluster.iter_mut() {
-            endpoint.set(Signal::AgeMs, endpoint.read(Signal::AgeMs) + time.as_millis() as u64);
+        let end = self.now + time;
+        loop {
+            let answer = self.probes.front().map(|(at, _)| *at);
+            let next = self.tick_at.into_iter().chain(answer).min().filter(|at| *at <= end);
+            let Some(next) = next else { break };
+            self.pass_until(next);
+            if answer == Some(next) {
+                self.answer_probe();
+            } else {
+                self.tick();
+            }
         }
+        self.pass_until(end);
+    }
+
+    fn pass_until(&mut self, time: Duration) {
+        let ms = (time.as_millis() - self.now.as_millis()) as u64;
+        self.now = time;
+        self.cluster.iter_mut().for_each(|endpoint| endpoint.age(ms));
+    }
+
+    fn tick(&mut self) {
+        let next = self.policy.tick(self.now(), &self.cluster);
+        self.tick_at = (next > 0).then(|| self.now.saturating_add(Duration::from_nanos(next.max(LEAST_TICK))));
+        self.called();
+    }
+
+    fn answer_probe(&mut self) {
+        let Some((_, id)) = self.probes.pop_front() else { return };
+        let round_trip_us = PROBE_TIME.as_micros() as u32;
+        let gone = ProbeResult { endpoint: id, ok: false, round_trip_us, load: None, latency_us: None };
+        let probed = self.cluster.iter_mut().find(|endpoint| endpoint.id() == id);
+        let answer = probed.map_or(gone, |endpoint| endpoint.answer(round_trip_us));
+        self.policy.on_probe(self.now(), &answer, &self.cluster);
+        self.called();
+    }
+
+    /// After every call of the policy: what it asks to probe is on its way.
+    fn called(&mut self) {
+        let at = self.now + PROBE_TIME;
+        self.probes.extend(self.cluster.take_asked().into_iter().map(|id| (at, id)));
     }
 
     /// Picks for a request that has nothing special about it. The request is not sent.
@@ -111,15 +204,18 @@ impl<P: Plugin> Harness<P> {
         self.pick_for(&SimRequest::default())
     }
 
-    /// Picks for this request, which is not sent.
+    /// Picks for this request, which is not sent. [`reply`](Self::reply) has what the pick says beside its answer; a
+    /// request that is rejected goes nowhere.
     ///
     /// # Panics
     ///
     /// When the proxy would not follow the pick.
     pub fn pick_for(&mut self, request: &SimRequest) -> Option<u32> {
-        let seen = request.seen_in(&self.cluster);
+        let seen = request.seen_in(&self.cluster, self.world().needs().body_prefix);
         let picked = self.policy.pick(self.now(), request.hash, request.attempt(), &self.cluster, &seen);
-        if picked == u32::MAX {
+        self.reply = seen.reply.take();
+        self.called();
+        if picked == u32::MAX || self.reply.rejected.is_some() {
             return None;
         }
         let count = self.cluster.len();
@@ -164,19 +260,20 @@ impl<P: Plugin> Harness<P> {
             endpoint.record(&result);
         }
         self.policy.on_result(self.now(), &result);
+        self.called();
     }
 
     /// Replaces the policy by another one, or by another version of it, as the proxy does: the new one is configured,
     /// sees the endpoints, and gets what the old one saves. The second value says how that went.
     pub fn swap<Q: Plugin>(self, config: &str) -> Result<(Harness<Q>, Result<(), RestoreError>), ConfigError> {
         let saved = self.policy.save();
-        let mut next = Harness::<Q>::with_setup(config, self.setup, self.cluster)?;
-        next.now = self.now;
+        let world = self.policy.world().succeeded();
+        let mut next = Harness::<Q>::begin(&world, config, self.setup, self.cluster, self.now)?;
         let restored = match saved {
             Some((schema, bytes)) => next.policy.restore(schema, &bytes, &next.cluster),
             None => Err(RestoreError::new("nothing was saved")),
         };
-        Ok((next, restored))
+        Ok((next.seated(), restored))
     }
 
     fn now(&self) -> u64 {

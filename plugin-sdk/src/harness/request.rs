@@ -1,9 +1,9 @@
 //! Simulated requests.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
-use super::SimCluster;
-use crate::native::Head;
+use super::{SimCluster, SimReply};
+use crate::native::{Head, Said};
 
 /// A request of a test.
 #[derive(Clone, Debug)]
@@ -14,6 +14,7 @@ pub struct SimRequest {
     headers: BTreeMap<String, String>,
     cookies: BTreeMap<String, String>,
     client_address: String,
+    body: Vec<u8>,
     pub(super) hash: u64,
     pub(super) tried: Vec<u64>,
 }
@@ -34,6 +35,7 @@ impl SimRequest {
             headers: BTreeMap::new(),
             cookies: BTreeMap::new(),
             client_address: "192.0.2.1".into(),
+            body: Vec::new(),
             hash: 0,
             tried: Vec::new(),
         }
@@ -66,6 +68,11 @@ impl SimRequest {
         Self { client_address: address.into(), ..self }
     }
 
+    /// The same, with this body. A policy sees as much of it as it needs ahead of its picks.
+    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
     /// The same, with this hash of what its route is keyed by.
     pub fn hash(self, hash: u64) -> Self {
         Self { hash, ..self }
@@ -82,16 +89,20 @@ impl SimRequest {
     }
 
     /// This request as a policy of this cluster sees it: it has been to those endpoints that are still there.
-    pub(super) fn seen_in(&self, cluster: &SimCluster) -> Seen<'_> {
+    pub(super) fn seen_in(&self, cluster: &SimCluster, body_prefix: u32) -> Seen<'_> {
         let place = |id: &u64| cluster.iter().position(|endpoint| endpoint.id() == *id);
         let tried = self.tried.iter().filter_map(place).map(|index| index as u32).collect();
-        Seen { request: self, tried }
+        let body = &self.body[..self.body.len().min(body_prefix as usize)];
+        Seen { request: self, tried, body, count: cluster.len() as u32, reply: RefCell::default() }
     }
 }
 
 pub(super) struct Seen<'a> {
     request: &'a SimRequest,
     pub(super) tried: Vec<u32>,
+    body: &'a [u8],
+    count: u32,
+    pub(super) reply: RefCell<SimReply>,
 }
 
 impl Head for Seen<'_> {
@@ -121,5 +132,18 @@ impl Head for Seen<'_> {
 
     fn client_address(&self) -> String {
         self.request.client_address.clone()
+    }
+
+    fn body(&self, start: u32, length: u32) -> Vec<u8> {
+        let rest = self.body.get(start as usize..).unwrap_or_default();
+        rest[..rest.len().min(length as usize)].to_vec()
+    }
+
+    fn wants_explanation(&self) -> bool {
+        true
+    }
+
+    fn take(&self, said: Said<'_>) {
+        self.reply.borrow_mut().take(said, self.count);
     }
 }

@@ -9,13 +9,13 @@ use std::{
 
 use sluicegate_core::EndpointSpec;
 
-use sluicegate_proxy::{ClusterSettings, ProxyProtocol, UpstreamProtocol};
+use sluicegate_proxy::{ClusterSettings, ProbeSettings, ProxyProtocol, UpstreamProtocol};
 use toml::de::DeValue;
 
 use super::{
     Cluster, PolicySource, PolicySpec, discovery, eligibility,
     errors::known_names,
-    read::{MAX_LONG_MS, address, millis},
+    read::{MAX_LONG_MS, MAX_SHORT_MS, address, millis},
     retry, tls,
     tree::{Node, Sink, Table},
 };
@@ -34,6 +34,8 @@ const MAX_NAME: usize = 100;
 const MAX_ATTEMPTS: u32 = 10;
 // Endpoints take more of them for an attack.
 const MIN_PING_MS: u32 = 1000;
+// More would be a load test.
+const MAX_PROBES_PER_S: u32 = 100_000;
 // As many ports as a client has for one server.
 const MAX_IDLE: u32 = 65_535;
 
@@ -74,6 +76,7 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
         "max_attempts",
         "retry",
         "limits",
+        "probe",
         "max_idle_connections",
         "idle_timeout_ms",
         "protocol",
@@ -109,6 +112,7 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
             node.integer(0..=MAX_IDLE).map(|count| count as usize)
         }),
         idle_timeout: time("idle_timeout_ms", default.idle_timeout),
+        probe: table.or("probe", default.probe.clone(), probe),
     };
     if let (Some(node), UpstreamProtocol::Http2) = (table.get("proxy_protocol"), settings.protocol) {
         node.error::<()>("is not for HTTP/2, where clients share connections: leave it out, or protocol = \"http2\"");
@@ -122,6 +126,18 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
         false => Some((endpoints(node)?, None)),
     })?;
     Some(Cluster { policy, endpoints, discovery, eligibility, settings, tls })
+}
+
+/// `[cluster.NAME.probe]`: of the probes that policies ask for.
+fn probe(node: &Node<'_>) -> Option<ProbeSettings> {
+    let table = node
+        .table(&["path", "timeout_ms", "max_per_s"], "a table: write [cluster.NAME.probe] (policies ask for probes)")?;
+    let default = ProbeSettings::default();
+    Some(ProbeSettings {
+        path: table.or("path", default.path, |node| eligibility::path(node).map(Some)),
+        timeout: table.or("timeout_ms", default.timeout, |node| millis(node, 1..=MAX_SHORT_MS)),
+        max_per_s: table.or("max_per_s", default.max_per_s, |node| node.integer(1..=MAX_PROBES_PER_S)),
+    })
 }
 
 fn policy(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<PolicySpec> {

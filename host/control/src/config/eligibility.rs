@@ -127,7 +127,7 @@ fn outlier(node: &Node<'_>) -> Option<OutlierSpec> {
     })
 }
 
-fn path(node: &Node<'_>) -> Option<PathAndQuery> {
+pub(super) fn path(node: &Node<'_>) -> Option<PathAndQuery> {
     let text = node.text("a path")?;
     let path = text.parse().ok().filter(|_| text.starts_with('/'));
     path.or_else(|| node.mismatch("a path that starts with '/', such as \"/healthz\""))

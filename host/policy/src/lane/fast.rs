@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use sluicegate_core::{AttemptResult, ClusterSnapshot};
+use sluicegate_core::{AttemptResult, ClusterSnapshot, ProbeResult};
 use wasmtime::{ExternType, Instance, InstancePre, Module, TypedFunc, UnknownImportError, bail};
 
 use super::{Exports, Lane, Saved, session::Session};
 use crate::{
-    Engine, Fault, Refusal, RequestHead,
+    Asked, Engine, Fault, Needs, Refusal, RequestHead,
     artifact::{CONTRACT_PACKAGE, Code, Inspection, contract_interface, unknown_import},
-    state::{Guest, HostState},
+    state::{Guest, HostState, Surroundings},
 };
 
 mod imports;
@@ -21,11 +21,13 @@ mod imports;
 pub(crate) use imports::linker;
 
 /// The contract's exports in their flat form: interface, function, parameters and results.
-const EXPORTS: [(&str, &str, &str); 7] = [
+const EXPORTS: [(&str, &str, &str); 9] = [
     ("balancer", "configure", "i32 i32 i64 i32 i32 -> i32"),
     ("balancer", "endpoints-changed", "i64 ->"),
     ("balancer", "pick", "i64 i64 i32 -> i32"),
     ("feedback", "on-result", "i64 i64 i32 i32 i32 i32 i32 ->"),
+    ("probing", "on-probe", "i64 i64 i32 i32 i64 i64 ->"),
+    ("timer", "tick", "i64 -> i64"),
     ("state", "schema", "-> i32"),
     ("state", "save", "-> i32"),
     ("state", "restore", "i32 i32 i32 -> i32"),
@@ -50,7 +52,12 @@ pub(crate) fn inspect(engine: &Engine, module: &Module) -> Result<(Code, Inspect
         let interface = export.name().split('#').next().unwrap_or_default();
         contract_interface(interface)?;
     }
-    let exports = Exports { feedback: has_interface(module, "feedback")?, state: has_interface(module, "state")? };
+    let exports = Exports {
+        feedback: has_interface(module, "feedback")?,
+        probing: has_interface(module, "probing")?,
+        timer: has_interface(module, "timer")?,
+        state: has_interface(module, "state")?,
+    };
     if !has_interface(module, "balancer")? {
         return Err(Refusal::MissingExport { name: export_name("balancer", "pick") });
     }
@@ -107,6 +114,7 @@ fn check_signature(name: &str, found: &wasmtime::FuncType, expected: &str) -> Re
 }
 
 type ResultParams = (u64, u64, u32, u32, u32, u32, u32);
+type ProbeParams = (u64, u64, u32, u32, u64, u64);
 
 /// An instance of a core module.
 pub(crate) struct FastLane {
@@ -116,6 +124,8 @@ pub(crate) struct FastLane {
     endpoints_changed: TypedFunc<u64, ()>,
     pick: TypedFunc<(u64, u64, u32), u32>,
     on_result: Option<TypedFunc<ResultParams, ()>>,
+    on_probe: Option<TypedFunc<ProbeParams, ()>>,
+    tick: Option<TypedFunc<u64, u64>>,
     state: Option<State>,
 }
 
@@ -135,11 +145,10 @@ impl FastLane {
     pub(crate) fn new(
         engine: &Engine,
         pre: &InstancePre<HostState>,
-        policy: Arc<str>,
         exports: Exports,
-        wants_request: bool,
+        surroundings: Surroundings,
     ) -> Result<Self, Fault> {
-        let mut session = Session::new(engine, policy, wants_request);
+        let mut session = Session::new(engine, surroundings);
         session.begin_setup("instantiate");
         let made = Self::link(&mut session, pre, exports);
         let parts = session.named(made)?;
@@ -168,6 +177,14 @@ impl FastLane {
             true => Some(instance.get_typed_func(&mut *store, &export_name("feedback", "on-result"))?),
             false => None,
         };
+        let on_probe = match exports.probing {
+            true => Some(instance.get_typed_func(&mut *store, &export_name("probing", "on-probe"))?),
+            false => None,
+        };
+        let tick = match exports.timer {
+            true => Some(instance.get_typed_func(&mut *store, &export_name("timer", "tick"))?),
+            false => None,
+        };
         let state = match exports.state {
             true => Some(State {
                 schema: instance.get_typed_func(&mut *store, &export_name("state", "schema"))?,
@@ -176,7 +193,7 @@ impl FastLane {
             }),
             false => None,
         };
-        Ok(move |session| Self { session, guest, configure, endpoints_changed, pick, on_result, state })
+        Ok(move |session| Self { session, guest, configure, endpoints_changed, pick, on_result, on_probe, tick, state })
     }
 
     /// Puts bytes into the module's memory, in a place that its own allocator gives.
@@ -267,6 +284,35 @@ impl Lane for FastLane {
         let params = (now, endpoint.0, outcome as u32, u32::from(status), connect_us, first_byte_us, total_us);
         let answer = on_result.call(&mut self.session.store, params);
         self.session.named(answer)
+    }
+
+    fn on_probe(&mut self, now: u64, probe: &ProbeResult) -> Result<(), Fault> {
+        let Some(on_probe) = &self.on_probe else { return Ok(()) };
+        self.session.begin_short("on-probe", now);
+        let ProbeResult { endpoint, ok, round_trip_us, load, latency_us } = *probe;
+        let said = |number: Option<u64>| number.unwrap_or(u64::MAX);
+        let params = (now, endpoint.0, u32::from(ok), round_trip_us, said(load), said(latency_us));
+        let answer = on_probe.call(&mut self.session.store, params);
+        self.session.named(answer)
+    }
+
+    fn tick(&mut self, now: u64) -> Result<u64, Fault> {
+        let Some(tick) = &self.tick else { return Ok(0) };
+        self.session.begin_short("tick", now);
+        let answer = tick.call(&mut self.session.store, now);
+        self.session.named(answer)
+    }
+
+    fn asked(&mut self) -> &mut Asked {
+        &mut self.session.store.data_mut().asked
+    }
+
+    fn needs(&self) -> Needs {
+        self.session.store.data().needs
+    }
+
+    fn seated(&mut self, worker: u32, explains: bool) {
+        self.session.store.data_mut().seated(worker, explains);
     }
 
     fn save(&mut self) -> Result<Option<Saved>, Fault> {

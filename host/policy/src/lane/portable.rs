@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use sluicegate_core::{AttemptResult, BLOCK, ClusterSnapshot, Outcome, Signal};
+use sluicegate_core::{AttemptResult, ClusterSnapshot, Outcome, ProbeResult};
 use wasmtime::component::{
     self, Component, ComponentExportIndex, ComponentType, HasSelf, Lower, TypedFunc, types::ComponentItem,
 };
 
 use super::{Exports, Lane, Saved, session::Session};
 use crate::{
-    Engine, Fault, Refusal, RequestHead,
+    Asked, Engine, Fault, Needs, Refusal, RequestHead,
     artifact::{CONTRACT_PACKAGE, CONTRACT_VERSION, Code, Inspection, contract_interface, unknown_import},
-    state::HostState,
+    state::{HostState, Surroundings},
 };
+
+mod imports;
 
 mod bindings {
     #![allow(missing_docs, unreachable_pub)]
@@ -22,15 +24,16 @@ mod bindings {
             world imports {
                 import sluicegate:policy/endpoints@0.1.0;
                 import sluicegate:policy/request@0.1.0;
+                import sluicegate:policy/reply@0.1.0;
+                import sluicegate:policy/shared@0.1.0;
                 import sluicegate:policy/host@0.1.0;
+                import sluicegate:policy/needs@0.1.0;
             }
         ",
         path: "../../plugin-sdk/wit",
         imports: { default: trappable },
     });
 }
-
-use bindings::sluicegate::policy::{endpoints, host, request};
 
 /// All of the contract's imports.
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<component::Linker<HostState>> {
@@ -43,9 +46,13 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<component::L
 pub(crate) fn inspect(engine: &Engine, component: &Component) -> Result<(Code, Inspection), Refusal> {
     let kind = component.component_type();
     let mut imports = Vec::new();
-    for (name, _) in kind.imports(&engine.wasm) {
+    for (name, import) in kind.imports(&engine.wasm) {
         let interface = contract_interface(name)?.ok_or_else(|| unknown_import(name, "(the interface)"))?;
-        imports.push(interface.to_owned());
+        // What a component imports of an interface is what it uses of it.
+        if let ComponentItem::ComponentInstance(items) = &import.ty {
+            let functions = items.exports(&engine.wasm).filter(|(_, item)| is_function(&item.ty));
+            imports.extend(functions.map(|(function, _)| format!("{interface}.{function}")));
+        }
     }
     let mut exports = Exports::default();
     let mut balancer = false;
@@ -53,6 +60,8 @@ pub(crate) fn inspect(engine: &Engine, component: &Component) -> Result<(Code, I
         match contract_interface(name)? {
             Some("balancer") => balancer = matches!(export.ty, ComponentItem::ComponentInstance(_)),
             Some("feedback") => exports.feedback = true,
+            Some("probing") => exports.probing = true,
+            Some("timer") => exports.timer = true,
             Some("state") => exports.state = true,
             _ => {}
         }
@@ -67,12 +76,17 @@ pub(crate) fn inspect(engine: &Engine, component: &Component) -> Result<(Code, I
     Ok((Code::Portable(pre), Inspection { exports, imports }))
 }
 
+fn is_function(item: &ComponentItem) -> bool {
+    matches!(item, ComponentItem::ComponentFunc(_))
+}
+
 fn interface_name(interface: &str) -> String {
     format!("{CONTRACT_PACKAGE}{interface}@{CONTRACT_VERSION}")
 }
 
 type Refusable = (Result<(), String>,);
 type ResultParams = (u64, u64, WireOutcome, u32, u32, u32, u32);
+type ProbeParams = (u64, u64, bool, u32, u64, u64);
 
 /// An instance of a component.
 pub(crate) struct PortableLane {
@@ -81,6 +95,8 @@ pub(crate) struct PortableLane {
     endpoints_changed: TypedFunc<(u64,), ()>,
     pick: TypedFunc<(u64, u64, u32), (u32,)>,
     on_result: Option<TypedFunc<ResultParams, ()>>,
+    on_probe: Option<TypedFunc<ProbeParams, ()>>,
+    tick: Option<TypedFunc<(u64,), (u64,)>>,
     state: Option<State>,
 }
 
@@ -94,11 +110,10 @@ impl PortableLane {
     pub(crate) fn new(
         engine: &Engine,
         pre: &component::InstancePre<HostState>,
-        policy: Arc<str>,
         exports: Exports,
-        wants_request: bool,
+        surroundings: Surroundings,
     ) -> Result<Self, Refusal> {
-        let mut session = Session::new(engine, policy, wants_request);
+        let mut session = Session::new(engine, surroundings);
         session.begin_setup("instantiate");
         let instance = pre.instantiate(&mut session.store);
         let instance = session.named(instance)?;
@@ -107,6 +122,8 @@ impl PortableLane {
         let endpoints_changed = find.function("balancer", "endpoints-changed")?;
         let pick = find.function("balancer", "pick")?;
         let on_result = if exports.feedback { Some(find.function("feedback", "on-result")?) } else { None };
+        let on_probe = if exports.probing { Some(find.function("probing", "on-probe")?) } else { None };
+        let tick = if exports.timer { Some(find.function("timer", "tick")?) } else { None };
         let state = match exports.state {
             true => Some(State {
                 schema: find.function("state", "schema")?,
@@ -115,7 +132,7 @@ impl PortableLane {
             }),
             false => None,
         };
-        Ok(Self { session, configure, endpoints_changed, pick, on_result, state })
+        Ok(Self { session, configure, endpoints_changed, pick, on_result, on_probe, tick, state })
     }
 }
 
@@ -178,6 +195,35 @@ impl Lane for PortableLane {
         self.session.named(answer)
     }
 
+    fn on_probe(&mut self, now: u64, probe: &ProbeResult) -> Result<(), Fault> {
+        let Some(on_probe) = &self.on_probe else { return Ok(()) };
+        self.session.begin_short("on-probe", now);
+        let ProbeResult { endpoint, ok, round_trip_us, load, latency_us } = *probe;
+        let said = |number: Option<u64>| number.unwrap_or(u64::MAX);
+        let params = (now, endpoint.0, ok, round_trip_us, said(load), said(latency_us));
+        let answer = on_probe.call(&mut self.session.store, params);
+        self.session.named(answer)
+    }
+
+    fn tick(&mut self, now: u64) -> Result<u64, Fault> {
+        let Some(tick) = &self.tick else { return Ok(0) };
+        self.session.begin_short("tick", now);
+        let answer = tick.call(&mut self.session.store, (now,));
+        Ok(self.session.named(answer)?.0)
+    }
+
+    fn asked(&mut self) -> &mut Asked {
+        &mut self.session.store.data_mut().asked
+    }
+
+    fn needs(&self) -> Needs {
+        self.session.store.data().needs
+    }
+
+    fn seated(&mut self, worker: u32, explains: bool) {
+        self.session.store.data_mut().seated(worker, explains);
+    }
+
     fn save(&mut self) -> Result<Option<Saved>, Fault> {
         let Some(State { schema, save, .. }) = &self.state else { return Ok(None) };
         self.session.begin_setup("save");
@@ -226,102 +272,5 @@ impl From<Outcome> for WireOutcome {
             Outcome::TimedOut => Self::TimedOut,
             Outcome::Cancelled => Self::Cancelled,
         }
-    }
-}
-
-impl From<endpoints::Signal> for Signal {
-    fn from(signal: endpoints::Signal) -> Self {
-        match signal {
-            endpoints::Signal::InFlight => Self::InFlight,
-            endpoints::Signal::Connections => Self::Connections,
-            endpoints::Signal::LatencyUs => Self::LatencyUs,
-            endpoints::Signal::Successes => Self::Successes,
-            endpoints::Signal::Failures => Self::Failures,
-            endpoints::Signal::Timeouts => Self::Timeouts,
-            endpoints::Signal::AgeMs => Self::AgeMs,
-        }
-    }
-}
-
-impl endpoints::Host for HostState {
-    fn count(&mut self) -> wasmtime::Result<u32> {
-        Ok(self.snapshot.endpoints().len() as u32)
-    }
-
-    fn generation(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.snapshot.generation)
-    }
-
-    fn id(&mut self, index: u32) -> wasmtime::Result<u64> {
-        Ok(self.endpoint(index)?.id.0)
-    }
-
-    fn address(&mut self, index: u32) -> wasmtime::Result<String> {
-        Ok(self.endpoint(index)?.name.to_string())
-    }
-
-    fn weight(&mut self, index: u32) -> wasmtime::Result<u32> {
-        Ok(self.endpoint(index)?.spec.weight)
-    }
-
-    fn zone(&mut self, index: u32) -> wasmtime::Result<String> {
-        Ok(self.endpoint(index)?.spec.zone.to_string())
-    }
-
-    fn label(&mut self, index: u32, key: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.endpoint(index)?.spec.labels.get(&key).cloned())
-    }
-
-    fn read(&mut self, index: u32, signal: endpoints::Signal) -> wasmtime::Result<u64> {
-        HostState::read(self, index, signal.into())
-    }
-
-    fn read_block(&mut self, start: u32, signal: endpoints::Signal) -> wasmtime::Result<endpoints::Block> {
-        let mut block = [[0; 4]; BLOCK];
-        self.snapshot.read_block(start, signal.into(), self.now, &mut block);
-        let value = |index: usize| u64::from(u32::from_le_bytes(block[index]));
-        let pair = |index: usize| value(index * 2) | value(index * 2 + 1) << 32;
-        let eight = |at: usize| {
-            let at = at * 8;
-            (pair(at), pair(at + 1), pair(at + 2), pair(at + 3), pair(at + 4), pair(at + 5), pair(at + 6), pair(at + 7))
-        };
-        Ok((eight(0), eight(1), eight(2), eight(3)))
-    }
-}
-
-impl request::Host for HostState {
-    fn method(&mut self) -> wasmtime::Result<String> {
-        Ok(self.request()?.parts.method.to_string())
-    }
-
-    fn path(&mut self) -> wasmtime::Result<String> {
-        HostState::path(self)
-    }
-
-    fn authority(&mut self) -> wasmtime::Result<String> {
-        HostState::authority(self)
-    }
-
-    fn header(&mut self, name: String) -> wasmtime::Result<Option<String>> {
-        HostState::header(self, &name)
-    }
-
-    fn cookie(&mut self, name: String) -> wasmtime::Result<Option<String>> {
-        HostState::cookie(self, &name)
-    }
-
-    fn client_address(&mut self) -> wasmtime::Result<String> {
-        Ok(self.request()?.client.to_string())
-    }
-
-    fn tried(&mut self, nth: u32) -> wasmtime::Result<u32> {
-        HostState::tried(self, nth)
-    }
-}
-
-impl host::Host for HostState {
-    fn log(&mut self, level: host::Level, message: String) -> wasmtime::Result<()> {
-        HostState::log(self, level as u32, &message);
-        Ok(())
     }
 }

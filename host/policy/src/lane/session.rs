@@ -1,6 +1,6 @@
 //! What both lanes do around a call: the deadline, the time, the request's head, the naming of faults.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use wasmtime::Store;
 
@@ -15,9 +15,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(engine: &Engine, policy: Arc<str>, wants_request: bool) -> Self {
-        let mut store =
-            Store::new(&engine.wasm, state::HostState::new(policy, &engine.limits, Arc::clone(&engine.pacer)));
+    pub(super) fn new(engine: &Engine, surroundings: state::Surroundings) -> Self {
+        let wants_request = surroundings.uses.request;
+        let state = state::HostState::new(surroundings, &engine.limits, Arc::clone(&engine.pacer));
+        let mut store = Store::new(&engine.wasm, state);
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_callback(state::at_tick);
         store.set_epoch_deadline(1);
@@ -48,7 +49,7 @@ impl Session {
     pub(super) fn begin_pick(&mut self, now: u64, request: &mut RequestHead) {
         self.begin_short("pick", now);
         if self.wants_request || !request.tried.is_empty() {
-            self.store.data_mut().request = Some(std::mem::take(request));
+            self.store.data_mut().request = Some(mem::take(request));
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) async fn send(
             None => {
                 // In a box, because it is rare and would make every request's future larger.
                 let ends = record.client.ends(inbound.head.client);
-                let upstream = Box::pin(Upstream::open(endpoint, settings, ends)).await?;
+                let upstream = Box::pin(Upstream::open(endpoint, settings, Some(ends))).await?;
                 endpoint.metrics.connections_opened.increment(1);
                 now = clock.now();
                 attempt.connected(now);

@@ -160,7 +160,7 @@ fn unseen(error: &hyper::Error) -> Option<Unseen> {
 }
 
 /// Says in HTTP/2's way where a request is to go.
-fn to_http2(head: &Parts, settings: &ClusterSettings) -> Parts {
+pub(crate) fn to_http2(head: &Parts, settings: &ClusterSettings) -> Parts {
     let mut head = head.clone();
     // What the connection says by itself, and what only HTTP/1.1 needs.
     for name in [CONNECTION, TRANSFER_ENCODING] {

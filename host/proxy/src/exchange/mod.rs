@@ -14,6 +14,7 @@
 //!
 //! The two versions of HTTP that an endpoint may speak have a file each: `http1` and `http2`.
 
+mod hedge;
 mod http1;
 mod http2;
 mod retries;
@@ -29,15 +30,16 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response,
+    HeaderValue, Response, StatusCode,
     header::{CONNECTION, UPGRADE},
 };
-use sluicegate_core::{Outcome, Resource};
+use sluicegate_core::{EndpointId, Outcome, Resource};
+use sluicegate_policy::{DECLINE, Picked, Rejection, Reply};
 
 use crate::{
     attempt::Attempt,
     body::{ResponseBody, Source, Upload},
-    cluster::{Cluster, ClusterSettings},
+    cluster::{Choice, Cluster, ClusterSettings},
     connect::UpstreamProtocol,
     endpoint::WorkerEndpoint,
     endpoint_stream::EndpointStream,
@@ -45,6 +47,7 @@ use crate::{
     headers,
     load::place,
     record::Record,
+    reply::{set_request_headers, set_response_headers},
     request::Inbound,
     respond::respond,
     timer::{Idle, nanos},
@@ -52,6 +55,8 @@ use crate::{
     websocket::WebSocket,
 };
 use retries::Retries;
+
+pub(crate) use http2::to_http2;
 
 /// A response's head, and where its body comes from.
 type Answer = (Response<()>, Source);
@@ -67,28 +72,59 @@ pub(crate) async fn exchange(
     let timeout = record.route.as_ref().and_then(|route| route.route.timeout).or(settings.request_timeout);
     record.deadline = timeout.map_or(u64::MAX, |timeout| record.began.saturating_add(nanos(timeout)));
     record.upload = inbound.body.upload();
+    if record.upload.is_some() {
+        let bytes = cluster.needs().body_prefix as usize;
+        if bytes > 0 {
+            // In a box, because it is rare and would make every request's future larger.
+            Box::pin(inbound.read_prefix(bytes)).await;
+        }
+    }
     let mut retries = Retries::new(&cluster, &settings, &mut inbound, record.is_grpc);
     let mut now = record.began;
-    let mut last = None;
+    let (mut last, mut said) = (None, None);
     loop {
         let place = match place(Rc::clone(&cluster), Resource::Requests, &settings) {
             Ok(place) => place,
             Err(failure) => return respond(&failure, record),
         };
-        let Some((endpoint, picked)) = cluster.pick(now, inbound.hash, &mut inbound.head) else {
-            let none = || Failure::NoEndpoint { cluster: Arc::clone(&cluster.name) };
-            return respond(&last.unwrap_or_else(none), record);
+        let (endpoint, mut picked) = match choose(&cluster, now, &mut inbound, &mut said) {
+            Choice::Endpoint(endpoint, picked) => (endpoint, picked),
+            Choice::Rejected(picked) => return reject(picked, record),
+            Choice::Nobody => {
+                let none = || Failure::NoEndpoint { cluster: Arc::clone(&cluster.name) };
+                return respond(&last.unwrap_or_else(none), record);
+            }
         };
-        record.picked(&endpoint, &picked);
-        let mut attempt = Attempt::begin(&cluster, &endpoint, &picked, clock, place);
-        match send_in_time(&endpoint, &settings, &record, &mut attempt, picked.at, &mut inbound).await {
+        record.picked(&endpoint, &mut picked);
+        let mut attempt = Attempt::begin(&cluster, &endpoint, picked.at, clock, place);
+        if let Some(mut reply) = picked.reply {
+            set_request_headers(&mut reply, &mut inbound.head.parts.headers);
+            said = Some(reply);
+        }
+        let (sent, endpoint, attempt) = match said.as_mut().and_then(|said| said.hedge.take()) {
+            None => {
+                let sent = send_in_time(&endpoint, &settings, &record, &mut attempt, picked.at, &mut inbound).await;
+                (sent, endpoint, attempt)
+            }
+            // In a box, because it is rare and would make every request's future larger.
+            Some(hedge) => {
+                let first = hedge::Try { endpoint, attempt, began: picked.at };
+                let race = hedge::race(&cluster, &settings, &record, first, hedge, &mut retries, &mut inbound);
+                let (sent, winner, is_second) = Box::pin(race).await;
+                if is_second {
+                    record.goes_to(&winner.endpoint);
+                }
+                (sent, winner.endpoint, winner.attempt)
+            }
+        };
+        match sent {
             Ok(answer) => {
                 // Said in the head when there is nothing else ("Trailers-Only").
                 if let Some(failed) = record.grpc_failed(answer.0.headers()) {
                     attempt.counts_as(failed);
                 }
                 let Some(wait) = retries.after_response(&answer.0, &endpoint, &mut inbound, &record) else {
-                    return relay(answer, attempt, record, inbound.websocket.take());
+                    return relay(answer, attempt, record, inbound.websocket.take(), said);
                 };
                 discard(answer, attempt);
                 // In a box, because it is rare and would make every request's future larger.
@@ -104,6 +140,36 @@ pub(crate) async fn exchange(
         }
         now = clock.now();
     }
+}
+
+/// Where the request goes: to the next of those that the policy has named with its last pick, or else to whom it picks
+/// now.
+fn choose(cluster: &Rc<Cluster>, now: u64, inbound: &mut Inbound, said: &mut Option<Box<Reply>>) -> Choice {
+    if let Some(said) = said.as_mut().filter(|said| !said.then.is_empty()) {
+        let untried = |id: &EndpointId| !inbound.head.tried.contains(id);
+        let named = said.then.drain(..).filter(untried).collect::<Vec<_>>();
+        let mut named = named.into_iter();
+        let next = named.by_ref().find_map(|id| cluster.endpoint(id));
+        said.then.extend(named);
+        if let Some(endpoint) = next {
+            // Nobody had to be asked.
+            let picked = Picked { index: DECLINE, generation: said.generation, at: now, cost_ns: 0, reply: None };
+            return Choice::Endpoint(endpoint, picked);
+        }
+    }
+    // What was said holds for one pick.
+    *said = None;
+    cluster.pick(now, inbound.hash, &mut inbound.head)
+}
+
+/// Answers a request in the words of the policy.
+fn reject(mut picked: Picked, mut record: Record) -> Response<ResponseBody> {
+    record.judged(&mut picked);
+    let rejection = picked.reply.as_mut().and_then(|reply| reply.rejection.take());
+    let nothing = || Rejection { status: StatusCode::SERVICE_UNAVAILABLE, reason: String::new() };
+    let mut response = respond(&Failure::Rejected(rejection.unwrap_or_else(nothing)), record);
+    set_response_headers(picked.reply, response.headers_mut());
+    response
 }
 
 /// Sends a request to an endpoint, within the attempt's own time and the request's.
@@ -197,6 +263,7 @@ fn accept(
         }
     }
     attempt.answered(response.status());
+    attempt.heard(response.headers());
     Ok((response, source))
 }
 
@@ -206,8 +273,10 @@ fn relay(
     attempt: Attempt,
     mut record: Record,
     websocket: Option<Box<WebSocket>>,
+    said: Option<Box<Reply>>,
 ) -> Response<ResponseBody> {
     let (mut parts, ()) = response.into_parts();
+    set_response_headers(said, &mut parts.headers);
     record.answered(parts.status);
     record.settle(source.size_hint().exact(), &mut parts.version, &mut parts.headers);
     let (endpoint, early) = match source {

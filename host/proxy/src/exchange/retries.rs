@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use http::{HeaderMap, Response, header::RETRY_AFTER};
-use sluicegate_core::Rng;
+use sluicegate_core::{EndpointId, Rng};
 
 use crate::{
     cluster::{Cluster, ClusterSettings},
@@ -51,6 +51,18 @@ impl<'a> Retries<'a> {
             inbound.keep(retry.body_bytes);
         }
         Self { cluster, settings, attempts: 0, is_safe, is_grpc, place: None }
+    }
+
+    /// Whether there may be one more attempt beside the one under way; if so, it has a place among the retries.
+    pub(super) fn place_for_hedge(&self) -> Option<RetryPlace> {
+        let may_be = self.is_safe && self.attempts + 1 < self.settings.max_attempts;
+        may_be.then(|| RetryPlace::take(self.cluster, self.settings))?
+    }
+
+    /// An attempt has come to nothing beside another one, which is still to be looked at.
+    pub(super) fn lost(&mut self, endpoint: EndpointId, inbound: &mut Inbound) {
+        self.attempts += 1;
+        inbound.head.tried.push(endpoint);
     }
 
     /// After what time another attempt follows this response. None does if it is to be passed on.

@@ -85,14 +85,14 @@ pub(crate) enum Broken {
 }
 
 impl Upstream {
-    /// A new connection. `ends` are those of which the endpoint is told, where it is.
+    /// A new connection. `ends` are those of which the endpoint is told, where it is; none for one of the proxy's own.
     pub(crate) async fn open(
         endpoint: &WorkerEndpoint,
         settings: &ClusterSettings,
-        ends: (SocketAddr, SocketAddr),
+        ends: Option<(SocketAddr, SocketAddr)>,
     ) -> Result<Box<Self>, Failure> {
         let waiting = place(Arc::clone(&endpoint.load), Resource::Pending, settings)?;
-        let (stream, open) = connect(endpoint, settings, Some(ends)).await?;
+        let (stream, open) = connect(endpoint, settings, ends).await?;
         drop(waiting);
         let (io, _) = Io::new(stream);
         Ok(Box::new(Self {

@@ -14,8 +14,8 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use sluicegate_core::{ClusterSnapshot, Endpoint, EndpointSpec, LiveArena, Signal};
 use sluicegate_policy::{Clock, SeatHandle, seat};
 use sluicegate_proxy::{
-    ClusterSettings, ListenerSettings, RetrySettings, Route, RouteMatch, RouteTable, UpstreamProtocol, WorkerOptions,
-    Workers, spawn_workers,
+    ClusterSettings, ListenerSettings, ProbeSettings, RetrySettings, Route, RouteMatch, RouteTable, UpstreamProtocol,
+    WorkerOptions, Workers, spawn_workers,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -283,6 +283,7 @@ pub(crate) const QUICK: ClusterSettings = ClusterSettings {
     limits: None,
     max_idle_per_endpoint: 64,
     idle_timeout: Duration::from_secs(50),
+    probe: ProbeSettings::DEFAULT,
 };
 
 impl Proxy {

@@ -61,6 +61,8 @@ impl Examination {
             "exports": artifact.map(|artifact| json!({
                 "balancer": true,
                 "feedback": artifact.exports.feedback,
+                "probing": artifact.exports.probing,
+                "timer": artifact.exports.timer,
                 "state": artifact.exports.state,
             })),
             "imports": artifact.map(|artifact| &artifact.imports),
@@ -98,6 +100,10 @@ fn describe(artifact: &Artifact, listing: &mut Listing) {
     listing.line("exports", "balancer   yes, as it must");
     let hears = if artifact.exports.feedback { "yes: hears how requests went" } else { "no" };
     listing.line("", format_args!("feedback   {hears}"));
+    let probes = if artifact.exports.probing { "yes: hears what its probes came to" } else { "no" };
+    listing.line("", format_args!("probing    {probes}"));
+    let ticks = if artifact.exports.timer { "yes: is called from time to time" } else { "no" };
+    listing.line("", format_args!("timer      {ticks}"));
     let keeps = if artifact.exports.state { "yes: hands on what it has learnt" } else { "no: starts fresh at a swap" };
     listing.line("", format_args!("state      {keeps}"));
     let mut imports = artifact.imports.iter().map(String::as_str);
