@@ -101,7 +101,7 @@ pub(crate) async fn exchange(
             set_request_headers(&mut reply, &mut inbound.head.parts.headers);
             said = Some(reply);
         }
-        let (sent, endpoint, attempt) = match said.as_mut().and_then(|said| said.hedge.take()) {
+        let (sent, endpoint, mut attempt) = match said.as_mut().and_then(|said| said.hedge.take()) {
             None => {
                 let sent = send_in_time(&endpoint, &settings, &record, &mut attempt, picked.at, &mut inbound).await;
                 (sent, endpoint, attempt)
