@@ -51,7 +51,7 @@ enum Command {
     Policy { plugin: Plugin, since: Option<Instant>, done: oneshot::Sender<Result<Swapped, Refusal>> },
     Endpoints { specs: Vec<EndpointSpec>, done: oneshot::Sender<Result<(), ControlError>> },
     Eligibility { rules: Box<Eligibility>, done: oneshot::Sender<Result<(), ControlError>> },
-    Settings { settings: ClusterSettings, done: oneshot::Sender<Result<(), ControlError>> },
+    Settings { settings: Box<ClusterSettings>, done: oneshot::Sender<Result<(), ControlError>> },
     Remove { done: oneshot::Sender<Result<(), ControlError>> },
 }
 
@@ -129,7 +129,9 @@ impl ClusterHandle {
     }
 
     pub(crate) async fn set_settings(&self, settings: ClusterSettings) -> Result<(), ControlError> {
-        self.ask(|done| Command::Settings { settings, done }).await.unwrap_or(Err(ControlError::WorkerGone))
+        self.ask(|done| Command::Settings { settings: settings.into(), done })
+            .await
+            .unwrap_or(Err(ControlError::WorkerGone))
     }
 
     /// Takes the cluster away from the workers, which no route may lead to any more.
@@ -228,10 +230,10 @@ impl Actor {
                 if settings.protocol != self.settings.protocol || settings.tls != self.settings.tls {
                     self.prober.set_way(self.endpoints.check(), &settings, self.endpoints.all());
                 }
-                self.settings = settings.clone();
+                self.settings = ClusterSettings::clone(&settings);
                 let mut changed = Ok(());
                 for worker in &self.workers {
-                    changed = changed.and(worker.update_cluster(Arc::clone(&self.name), settings.clone()).await);
+                    changed = changed.and(worker.update_cluster(Arc::clone(&self.name), self.settings.clone()).await);
                 }
                 let _ = done.send(changed);
             }

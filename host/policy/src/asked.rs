@@ -211,7 +211,7 @@ impl HostState {
 
 impl Reply {
     fn set_header(&mut self, message: Message, name: &str, value: &str) -> Result<(), String> {
-        let name: HeaderName = name.parse().map_err(|_| format!("{:.100?} is no name of a header", name))?;
+        let name: HeaderName = name.parse().map_err(|_| format!("{name:.100?} is no name of a header"))?;
         let value = HeaderValue::from_bytes(value.as_bytes())
             .map_err(|_| format!("the value for the header {name} has bytes that no header can have"))?;
         if FORBIDDEN.contains(&name) || FORBIDDEN_TEXT.contains(&name.as_str()) {

@@ -112,7 +112,7 @@ fn cluster(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<Cluster> {
             node.integer(0..=MAX_IDLE).map(|count| count as usize)
         }),
         idle_timeout: time("idle_timeout_ms", default.idle_timeout),
-        probe: table.or("probe", default.probe.clone(), probe),
+        probe: table.or("probe", default.probe, probe),
     };
     if let (Some(node), UpstreamProtocol::Http2) = (table.get("proxy_protocol"), settings.protocol) {
         node.error::<()>("is not for HTTP/2, where clients share connections: leave it out, or protocol = \"http2\"");
