@@ -7,12 +7,12 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
 };
 
-use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::client::conn::http2::{self, Builder, SendRequest};
 use hyper_util::rt::TokioTimer;
 use sluicegate_core::Resource;
 use sluicegate_policy::Clock;
@@ -70,8 +70,8 @@ struct Connection {
     streams: Cell<u32>,
     /// How many the endpoint allows; the connection's task keeps it up to date.
     allowed: Rc<Cell<usize>>,
-    /// Whether it takes WebSockets (RFC 8441); the task keeps that up to date, too.
-    takes_websockets: Rc<Cell<bool>>,
+    /// hyper's side of it, for as long as its task lives: what the endpoint has said of itself comes in without that task.
+    task: Weak<RefCell<http2::Connection<Io, RequestBody, LocalExecutor>>>,
     /// Whether it has answered anything, so that its settings are known.
     has_answered: Cell<bool>,
     idle_since: Cell<u64>,
@@ -149,19 +149,20 @@ impl Connection {
             .keep_alive_timeout(settings.ping_interval.min(PING_TIMEOUT));
         let name = || Arc::clone(&endpoint.endpoint.name);
         let handshake = builder.handshake(io).await;
-        let (sender, mut connection) = handshake.map_err(|source| Failure::UpstreamClosed {
+        let (sender, connection) = handshake.map_err(|source| Failure::UpstreamClosed {
             endpoint: name(),
             source: source.into(),
             sent: false,
         })?;
         let endpoint = name();
         let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
-        let takes_websockets = Rc::<Cell<bool>>::default();
-        let (current, takes) = (Rc::clone(&allowed), Rc::clone(&takes_websockets));
+        let current = Rc::clone(&allowed);
+        let driven = Rc::new(RefCell::new(connection));
+        let task = Rc::downgrade(&driven);
         let drive = poll_fn(move |cx| {
-            let polled = Pin::new(&mut connection).poll(cx);
+            let mut connection = driven.borrow_mut();
+            let polled = Pin::new(&mut *connection).poll(cx);
             current.set(connection.current_max_send_streams());
-            takes.set(connection.is_extended_connect_protocol_enabled());
             polled
         });
         tokio::task::spawn_local(async move {
@@ -173,7 +174,7 @@ impl Connection {
             sender,
             streams: Cell::new(0),
             allowed,
-            takes_websockets,
+            task,
             has_answered: Cell::new(false),
             idle_since: Cell::new(USED),
             traffic,
@@ -195,6 +196,11 @@ impl Connection {
 
     fn is_usable(&self) -> bool {
         !self.sender.is_closed() && !self.is_suspect.get()
+    }
+
+    /// Whether the endpoint has said that it takes WebSockets (RFC 8441, section 3).
+    fn takes_websockets(&self) -> bool {
+        self.task.upgrade().is_some_and(|task| task.borrow().is_extended_connect_protocol_enabled())
     }
 
     fn has_room(&self) -> bool {
@@ -219,12 +225,12 @@ impl Stream {
     pub(crate) async fn takes_websockets(&self) -> bool {
         let connection = &self.connection;
         for _ in 0..SETTINGS_LOOKS {
-            if connection.takes_websockets.get() || connection.has_answered.get() || !connection.is_usable() {
+            if connection.takes_websockets() || connection.has_answered.get() || !connection.is_usable() {
                 break;
             }
             sleep(SETTINGS_WAIT).await;
         }
-        connection.takes_websockets.get() || !connection.is_usable()
+        connection.takes_websockets() || !connection.is_usable()
     }
 
     /// Where to put the request.

@@ -174,6 +174,9 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = slices {
+            return AsyncWrite::poll_write(self, cx, only);
+        }
         let count = ready!(Write::poll_write_vectored(Pin::new(&mut self.io), cx, slices))?;
         let (mut frames, mut left) = (self.frames.borrow_mut(), count);
         for slice in slices {

@@ -187,6 +187,26 @@ fn streams_that_clients_never_end_are_forgotten_and_not_held_against_them() {
     assert_eq!(connection.receive(&data(2999, 0)).next, Next::More);
 }
 
+#[test]
+fn a_block_that_cant_be_decoded_gets_its_own_code() {
+    let goaway = |code: u8| write(Kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, code]);
+    let said = |block: &[u8], written: &[u8]| {
+        let mut connection = Connection::default();
+        let frame = write(Kind::HEADERS, END_STREAM | END_HEADERS | PADDED, 1, &[&[1], block, &[0]].concat());
+        receive(&mut connection, &[headers(1, END_STREAM | END_HEADERS)], usize::MAX);
+        let Step { next, .. } = connection.receive(&[&frame[..5], &[0, 0, 0, 3], &frame[9..]].concat());
+        assert_eq!(next, Next::More);
+        connection.corrected(written)
+    };
+    let before = headers(1, END_HEADERS);
+    assert_eq!(said(b"\x80", &[&before[..], &goaway(1)].concat()), Some([&before[..], &goaway(9)].concat()));
+    assert_eq!(said(b"\x80", &goaway(1)), Some(goaway(9)));
+    assert_eq!(said(b"\x80", &goaway(3)), None, "another code");
+    assert_eq!(said(b"\0\x01X\0", &goaway(1)), None, "a bad name");
+    assert_eq!(said(b"\x82", &goaway(1)), None, "nothing is wrong with it");
+    assert_eq!(said(b"\x80", &write(Kind::DATA, 0, 1, &goaway(1))), None, "it is data");
+}
+
 /// How many times something goes on before the connection is given up for it.
 fn endures(mut connection: Connection, frames: &[Vec<u8>]) -> Option<usize> {
     (0..5000).find(|_| {
