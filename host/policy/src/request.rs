@@ -16,12 +16,14 @@ pub struct RequestHead {
     pub client: IpAddr,
     /// The endpoints that this request has been to already, in order.
     pub tried: Vec<EndpointId>,
+    /// The candidate on trial that this request was drawn for; 0 for none.
+    pub drawn_for: u64,
 }
 
 impl RequestHead {
     /// A request that has not been anywhere.
     pub fn new(parts: http::request::Parts, client: IpAddr) -> Self {
-        Self { parts, client, tried: Vec::new() }
+        Self { parts, client, tried: Vec::new(), drawn_for: 0 }
     }
 }
 

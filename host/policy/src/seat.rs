@@ -10,7 +10,10 @@ use crate::{
     fallback::Fallback,
     generation::Instance,
     metrics::{FallbackMetrics, GenerationMetrics},
+    trial::{Draw, Tally, Trial, TrialMode},
 };
+
+mod on_trial;
 
 /// The contract's answer for "the proxy may choose".
 pub const DECLINE: u32 = u32::MAX;
@@ -26,6 +29,8 @@ pub struct Picked {
     pub at: u64,
     /// What the pick cost, in nanoseconds.
     pub cost_ns: u64,
+    /// What it had to do with a trial: to be given back with the result.
+    pub draw: Draw,
 }
 
 /// What a seat tells the control side.
@@ -52,6 +57,10 @@ enum Order {
     Install { instance: Box<Instance>, carry: bool, done: oneshot::Sender<Result<Installed, Fault>> },
     Remove { done: oneshot::Sender<()> },
     Save { done: oneshot::Sender<Option<Saved>> },
+    Try { instance: Box<Instance>, mode: TrialMode, done: oneshot::Sender<Result<Installed, Fault>> },
+    Share { step: u32, share: f64, done: oneshot::Sender<()> },
+    Observe { done: oneshot::Sender<Option<Tally>> },
+    EndTrial { promote: bool, done: oneshot::Sender<bool> },
 }
 
 /// The control side's end of a seat.
@@ -110,6 +119,30 @@ impl SeatHandle {
         self.ask(|done| Order::Save { done }).await
     }
 
+    /// Puts an instance on trial beside the policy that serves, with a copy of that one's state.
+    pub(crate) fn put_on_trial(
+        &self,
+        instance: Instance,
+        mode: TrialMode,
+    ) -> impl Future<Output = Result<Result<Installed, Fault>, WorkerGone>> + use<> {
+        self.ask(move |done| Order::Try { instance: Box::new(instance), mode, done })
+    }
+
+    /// Changes the candidate's share of the requests.
+    pub(crate) async fn set_share(&self, step: u32, share: f64) -> Result<(), WorkerGone> {
+        self.ask(|done| Order::Share { step, share, done }).await
+    }
+
+    /// What has been counted of the trial.
+    pub(crate) async fn observe(&self) -> Result<Option<Tally>, WorkerGone> {
+        self.ask(|done| Order::Observe { done }).await
+    }
+
+    /// Ends the trial; with `promote`, the candidate takes the seat. Says whether it did.
+    pub(crate) async fn end_trial(&self, promote: bool) -> Result<bool, WorkerGone> {
+        self.ask(|done| Order::EndTrial { promote, done }).await
+    }
+
     fn ask<T, O: FnOnce(oneshot::Sender<T>) -> Order>(
         &self,
         order: O,
@@ -130,6 +163,9 @@ impl SeatInbox {
         let Self { worker, seed, clock, mut orders, reports } = self;
         let seat = Rc::new(RefCell::new(Seat {
             worker,
+            seed: seed ^ u64::from(worker),
+            trial: None,
+            faults: 0,
             fallback: Fallback::new(seed ^ u64::from(worker)),
             fallback_metrics: FallbackMetrics::new(&snapshot.name),
             snapshot,
@@ -142,19 +178,7 @@ impl SeatInbox {
             let seat = Rc::clone(&seat);
             async move {
                 while let Some(order) = orders.recv().await {
-                    // A requester who no longer waits is no reason to fail.
-                    match order {
-                        Order::Install { instance, carry, done } => {
-                            let _ = done.send(seat.borrow_mut().install(*instance, carry));
-                        }
-                        Order::Remove { done } => {
-                            seat.borrow_mut().occupant = None;
-                            let _ = done.send(());
-                        }
-                        Order::Save { done } => {
-                            let _ = done.send(seat.borrow_mut().save());
-                        }
-                    }
+                    seat.borrow_mut().obey(order);
                 }
             }
         };
@@ -170,6 +194,11 @@ pub struct Seat {
     worker: u32,
     snapshot: Arc<ClusterSnapshot>,
     occupant: Option<Instance>,
+    /// A candidate beside it.
+    trial: Option<Box<Trial>>,
+    seed: u64,
+    /// How many there were, ever.
+    faults: u64,
     /// Of the last generation that sat here: faults are counted when their instance is gone already.
     metrics: Option<GenerationMetrics>,
     fallback: Fallback,
@@ -179,14 +208,35 @@ pub struct Seat {
 }
 
 impl Seat {
+    fn obey(&mut self, order: Order) {
+        // A requester who no longer waits is no reason to fail.
+        match order {
+            Order::Install { instance, carry, done } => drop(done.send(self.install(*instance, carry))),
+            Order::Remove { done } => {
+                self.occupant = None;
+                let _ = done.send(());
+            }
+            Order::Save { done } => drop(done.send(self.save())),
+            Order::Try { instance, mode, done } => drop(done.send(self.begin_trial(*instance, mode))),
+            Order::Share { step, share, done } => {
+                if let Some(trial) = &mut self.trial {
+                    trial.set_share(step, share);
+                }
+                let _ = done.send(());
+            }
+            Order::Observe { done } => drop(done.send(self.tally())),
+            Order::EndTrial { promote, done } => drop(done.send(self.end_trial(promote))),
+        }
+    }
+
     /// Who can be picked; a pick's index counts in here.
     pub fn snapshot(&self) -> &Arc<ClusterSnapshot> {
         &self.snapshot
     }
 
-    /// Whether the policy hears how requests went. If not, [`Self::on_result`] does nothing.
+    /// Whether anybody hears how requests went. If not, [`Self::hear`] does nothing.
     pub fn hears_results(&self) -> bool {
-        self.occupant.as_ref().is_some_and(|occupant| occupant.exports.feedback)
+        self.trial.is_some() || self.occupant.as_ref().is_some_and(|occupant| occupant.exports.feedback)
     }
 
     /// Shows the policy other endpoints from now on.
@@ -202,11 +252,20 @@ impl Seat {
                 self.fault(fault);
             }
         }
+        self.show_trial();
     }
 
     /// An endpoint for a request. `hash`: of what the route is keyed by, or 0. None only when the request has been to
     /// all endpoints there are.
+    #[inline]
     pub fn pick(&mut self, hash: u64, request: &mut RequestHead) -> Option<Picked> {
+        match self.trial {
+            None => self.pick_seated(hash, request),
+            Some(_) => self.pick_on_trial(hash, request),
+        }
+    }
+
+    fn pick_seated(&mut self, hash: u64, request: &mut RequestHead) -> Option<Picked> {
         let now = self.clock.now();
         let Some(occupant) = &mut self.occupant else {
             self.fallback_metrics.no_policy.increment(1);
@@ -224,7 +283,8 @@ impl Seat {
         match answer {
             Ok(index) => match self.snapshot.get(index) {
                 Some(endpoint) if request.tried.is_empty() || !request.tried.contains(&endpoint.id) => {
-                    return Some(Picked { index, generation: occupant.generation.number, at, cost_ns });
+                    let generation = occupant.generation.number;
+                    return Some(Picked { index, generation, at, cost_ns, draw: Draw::default() });
                 }
                 Some(_) => self.fallback_metrics.tried_again.increment(1),
                 None if index == DECLINE => self.fallback_metrics.declined.increment(1),
@@ -241,11 +301,11 @@ impl Seat {
     fn fall_back(&mut self, began: u64, request: &RequestHead) -> Option<Picked> {
         let index = self.fallback.pick(&self.snapshot, &request.tried)?;
         let at = self.clock.now();
-        Some(Picked { index, generation: 0, at, cost_ns: at.saturating_sub(began) })
+        Some(Picked { index, generation: 0, at, cost_ns: at.saturating_sub(began), draw: Draw::default() })
     }
 
-    /// Tells the policy how an attempt went.
-    pub fn on_result(&mut self, now: u64, result: &AttemptResult) {
+    /// Tells the policy in the seat how an attempt went.
+    fn on_result(&mut self, now: u64, result: &AttemptResult) {
         let Some(occupant) = &mut self.occupant else { return };
         if !occupant.exports.feedback {
             return;
@@ -265,6 +325,7 @@ impl Seat {
             metrics.fault(&fault);
         }
         self.fallback_metrics.fault.increment(1);
+        self.faults += 1;
         let generation = occupant.generation.number;
         if fault.is_fatal() {
             // Nobody sits here until the control side has built a new instance, off this thread.

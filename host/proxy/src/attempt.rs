@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use http::StatusCode;
 use sluicegate_core::{AttemptResult, InFlight, Outcome};
-use sluicegate_policy::{Clock, Picked};
+use sluicegate_policy::{Clock, Draw, Picked};
 
 use crate::{cluster::Cluster, endpoint::WorkerEndpoint, load::RequestPlace, upstream::Upstream};
 
@@ -21,6 +21,7 @@ pub(crate) struct Attempt {
     first_byte_us: u32,
     status: u16,
     outcome: Outcome,
+    draw: Draw,
     /// Its place among the cluster's requests, where they are limited.
     _place: Option<RequestPlace>,
 }
@@ -42,6 +43,7 @@ impl Attempt {
             first_byte_us: 0,
             status: 0,
             outcome: Outcome::Cancelled,
+            draw: picked.draw,
             _place: place,
         }
     }
@@ -101,6 +103,6 @@ impl Drop for Attempt {
             watch.record(&result);
         }
         endpoint.metrics.finished(self.outcome, now.saturating_sub(self.began));
-        self.cluster.tell(now, result);
+        self.cluster.tell(now, self.draw, result);
     }
 }

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use sluicegate_core::{AttemptResult, CircuitLimits, ClusterSnapshot, Endpoint, EndpointId};
-use sluicegate_policy::{Picked, RequestHead, Seat, SeatInbox};
+use sluicegate_policy::{Draw, Picked, RequestHead, Seat, SeatInbox};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -105,7 +105,7 @@ pub(crate) struct Cluster {
     /// Those that can't be picked now: without connections, but what was counted of them is theirs.
     hidden: RefCell<Vec<Rc<WorkerEndpoint>>>,
     /// Results that came while the seat was busy, for the next pick to deliver.
-    untold: RefCell<Vec<AttemptResult>>,
+    untold: RefCell<Vec<(Draw, AttemptResult)>>,
 }
 
 impl Cluster {
@@ -173,7 +173,7 @@ impl Cluster {
     pub(crate) fn pick(&self, began: u64, hash: u64, head: &mut RequestHead) -> Option<(Rc<WorkerEndpoint>, Picked)> {
         let mut seat = self.seat.borrow_mut();
         if !self.untold.borrow().is_empty() {
-            self.untold.take().iter().for_each(|result| seat.on_result(began, result));
+            self.untold.take().iter().for_each(|(draw, result)| seat.hear(began, *draw, result));
         }
         let picked = seat.pick(hash, head)?;
         let endpoint = Rc::clone(self.endpoints.borrow().get(picked.index as usize)?);
@@ -202,12 +202,12 @@ impl Cluster {
         self.endpoints.borrow().iter().any(|endpoint| endpoint.close_an_idle_connection())
     }
 
-    /// Tells the policy how an attempt went. An attempt can end at any place where something is dropped.
-    pub(crate) fn tell(&self, now: u64, result: AttemptResult) {
+    /// Tells the policy that picked how an attempt went. An attempt can end at any place where something is dropped.
+    pub(crate) fn tell(&self, now: u64, draw: Draw, result: AttemptResult) {
         match self.seat.try_borrow_mut() {
-            Ok(mut seat) if seat.hears_results() => seat.on_result(now, &result),
+            Ok(mut seat) if seat.hears_results() => seat.hear(now, draw, &result),
             Ok(_) => {}
-            Err(_) => self.untold.borrow_mut().push(result),
+            Err(_) => self.untold.borrow_mut().push((draw, result)),
         }
     }
 

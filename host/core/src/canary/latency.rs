@@ -47,8 +47,8 @@ impl LatencyTest {
             let (candidate_ns, _) = candidate.quantile_bounds(rank(quantile, count, alpha, 0.0)?);
             let (_, active_ns) = active.quantile_bounds(rank(quantile, active.count(), alpha, 1.0)?);
             let limit = active_ns as f64 * spec.max_latency_ratio.max(1.0);
-            let is_slower = candidate_ns as f64 > limit
-                && candidate_ns.saturating_sub(active_ns) >= spec.min_latency_increase_ns;
+            let is_slower =
+                candidate_ns as f64 > limit && candidate_ns.saturating_sub(active_ns) >= spec.min_latency_increase_ns;
             is_slower.then_some(CanaryFinding::Latency { quantile, candidate_ns, active_ns })
         })
     }
