@@ -7,6 +7,7 @@ use sluicegate_tests::{
     Load, Origin, Proxy, binary, eventually,
     wasm::{self, ByHand},
 };
+use socket2::{Domain, Socket, Type};
 
 use crate::config;
 
@@ -38,10 +39,12 @@ fn first_always(origins: &[Origin]) -> Proxy {
     })
 }
 
-/// An address where nobody listens.
-fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+/// An address where nobody listens, nor can anybody else, as long as the socket is there.
+fn nobody() -> (Socket, String) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address.to_string())
 }
 
 #[test]
@@ -123,10 +126,10 @@ fn a_good_canary_is_promoted_step_by_step() {
 #[test]
 fn a_canary_that_picks_a_failing_endpoint_is_rolled_back() {
     let origins = Origin::several(1);
+    let (_held, failing) = nobody();
     let settings = format!(
         "[[route]]\ncluster = \"api\"\n[cluster.api]\npolicy = {{ file = \"first.wasm\" }}\nendpoints = [\"{}\", \"{}\"]\n",
-        origins[0].address,
-        nobody()
+        origins[0].address, failing
     );
     let proxy = Proxy::start(&settings, |dir| {
         fs::write(dir.join("first.wasm"), ByHand::default().module()).unwrap();
@@ -277,7 +280,7 @@ fn the_command_line_does_all_of_it() {
     assert!(run(&["shadow", "api", &second]).contains("generation 2 is on trial"));
     eventually("it is asked", || (trial(&proxy)["picks"].as_u64() > Some(0)).then_some(()));
     let shown = run(&["show", "api"]);
-    for part in ["on trial", "shadow since", "agreement 0 %", "CANDIDATE"] {
+    for part in ["on trial", "shadow since", "agreement 0.0 %", "CANDIDATE"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert!(run(&["promote", "api"]).contains("generation 2 serves all requests"));
@@ -294,7 +297,8 @@ fn the_command_line_does_all_of_it() {
 
     let (ok, _, err) = sluicegate(&["policy", "--admin", &admin, "swap", "api", "p3c"]);
     assert!(!ok && err.contains("no built-in policy is called \"p3c\""), "{err}");
-    let (ok, _, err) = sluicegate(&["policy", "--admin", &nobody(), "list"]);
+    let (_held, nobody) = nobody();
+    let (ok, _, err) = sluicegate(&["policy", "--admin", &nobody, "list"]);
     assert!(!ok && err.contains("does the proxy run there"), "{err}");
 }
 

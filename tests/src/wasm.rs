@@ -14,12 +14,12 @@ pub fn builtin(name: &str, lane: &str) -> Vec<u8> {
     }
 }
 
-/// Makes a component of a core module that knows its own world, with a second, empty module in it: it is not merely one
-/// wrapped module then, and takes the portable lane.
+/// Makes a component of a core module that knows its own world, with a second module in it, which has a memory: it is not
+/// merely one wrapped module then, and takes the portable lane.
 pub fn component(module: &[u8]) -> Vec<u8> {
     let mut component = wrapped(module);
-    component.extend([1, 8]);
-    component.extend(b"\0asm\x01\0\0\0");
+    component.extend([1, 13]);
+    component.extend(b"\0asm\x01\0\0\0\x05\x03\x01\0\0");
     component
 }
 

@@ -201,7 +201,7 @@ pub(crate) struct Named {
     pub(crate) policy: String,
     /// What to configure it with: a JSON object.
     #[arg(long = "policy-config", value_name = "JSON", default_value = "{}", value_parser = json_object)]
-    pub(crate) config: Value,
+    pub(crate) policy_config: Value,
     /// Refuses the file unless this is its SHA-256.
     #[arg(long, value_name = "DIGITS")]
     pub(crate) sha256: Option<String>,

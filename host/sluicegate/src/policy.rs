@@ -60,7 +60,7 @@ fn path(cluster: &str, below: &str) -> String {
 
 /// What a policy is called in a request.
 fn named(policy: &cli::Named) -> Result<Value> {
-    let mut body = json!({ "config": policy.config });
+    let mut body = json!({ "config": policy.policy_config });
     let name = &policy.policy;
     if sluicegate_builtins::get(name).is_some() {
         body["policy"] = json!(name);

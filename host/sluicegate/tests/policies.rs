@@ -88,8 +88,8 @@ fn a_component_is_told_apart_from_a_module() {
     let text = lane(&component);
     assert!(text.contains("fast: called directly") && text.contains("merely wraps one core module"), "{text}");
     // With a second module, there is more to it than that.
-    component.extend([1, 8]);
-    component.extend(b"\0asm\x01\0\0\0");
+    component.extend([1, 13]);
+    component.extend(b"\0asm\x01\0\0\0\x05\x03\x01\0\0");
     let text = lane(&component);
     assert!(text.contains("portable: called through") && text.contains("it has 2 core modules"), "{text}");
 }

@@ -8,14 +8,10 @@
 use std::ops::Range;
 
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, ComponentAlias, ComponentExternalKind, ExternalKind, KnownCustom, Name, Parser,
-    Payload,
+    CanonicalFunction, CanonicalOption, ComponentAlias, ComponentExternalKind, ExternalKind, Parser, Payload,
 };
 
 use super::CONTRACT_PACKAGE;
-
-/// What wit-component calls the modules that it adds.
-const ADDED: [&str; 2] = ["wit-component:shim", "wit-component:fixups"];
 
 /// Where the module lies in the component's bytes, or why it is not to be taken out.
 pub(super) fn core_module(bytes: &[u8]) -> Result<Range<usize>, String> {
@@ -27,16 +23,10 @@ pub(super) fn core_module(bytes: &[u8]) -> Result<Range<usize>, String> {
         match payload {
             Payload::Version { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ModuleSection { unchecked_range, .. } if depth == 1 => found.modules.push((unchecked_range, None)),
-            Payload::ModuleSection { .. } => return Err("a component inside of it has a core module".into()),
-            Payload::CustomSection(section) if depth == 2 => {
-                if let (KnownCustom::Name(names), Some((_, name))) = (section.as_known(), found.modules.last_mut()) {
-                    *name = names.into_iter().flatten().find_map(|part| match part {
-                        Name::Module { name, .. } => Some(name.to_owned()),
-                        _ => None,
-                    });
-                }
+            Payload::ModuleSection { unchecked_range: range, .. } if depth == 1 => {
+                found.modules.push(Module { range, ..Module::default() });
             }
+            Payload::ModuleSection { .. } => return Err("a component inside of it has a core module".into()),
             Payload::ComponentAliasSection(section) if depth == 1 => {
                 for alias in section {
                     found.alias(&alias.map_err(|error| error.to_string())?);
@@ -49,20 +39,51 @@ pub(super) fn core_module(bytes: &[u8]) -> Result<Range<usize>, String> {
             }
             Payload::ComponentCanonicalSection(_) => return Err("a component inside of it has functions".into()),
             Payload::ComponentStartSection { .. } => return Err("it has a start function".into()),
-            _ => {}
+            part => {
+                if let Some(module) = found.modules.last_mut().filter(|_| depth == 2) {
+                    module.see(&part);
+                }
+            }
         }
     }
-    found.modules.retain(|(_, name)| !name.as_deref().is_some_and(|name| ADDED.contains(&name)));
+    found.modules.retain(|module| !module.is_glue());
     match found.modules.as_slice() {
-        [(range, _)] => Ok(range.clone()),
+        [module] => Ok(module.range.clone()),
         modules => Err(format!("it has {} core modules", modules.len())),
     }
 }
 
 #[derive(Default)]
+struct Module {
+    range: Range<usize>,
+    has_state: bool,
+    has_imports: bool,
+    has_code: bool,
+}
+
+impl Module {
+    fn see(&mut self, part: &Payload<'_>) {
+        match part {
+            Payload::MemorySection(_)
+            | Payload::GlobalSection(_)
+            | Payload::DataSection(_)
+            | Payload::StartSection { .. } => self.has_state = true,
+            Payload::ImportSection(_) => self.has_imports = true,
+            Payload::CodeSectionStart { .. } => self.has_code = true,
+            _ => {}
+        }
+    }
+
+    /// Whether it can do no more than pass calls on: the shim, which has a table and calls into it, or what fills that
+    /// table, which has no code.
+    fn is_glue(&self) -> bool {
+        !self.has_state && !(self.has_imports && self.has_code)
+    }
+}
+
+#[derive(Default)]
 struct Wrapper {
-    /// With their names.
-    modules: Vec<(Range<usize>, Option<String>)>,
+    modules: Vec<Module>,
     /// The core functions by index: of exports, their names.
     functions: Vec<Option<String>>,
 }
@@ -74,7 +95,7 @@ impl Wrapper {
                 self.functions.push(Some((*name).to_owned()));
             }
             ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => {
-                self.modules.push((0..0, None));
+                self.modules.push(Module { has_state: true, ..Module::default() });
             }
             _ => {}
         }
@@ -133,8 +154,8 @@ mod tests {
     fn whatever_is_more_than_a_wrapper_is_left_alone() {
         let component = wrapped("p2c");
         let mut two = component.clone();
-        two.extend([1, 8]);
-        two.extend(b"\0asm\x01\0\0\0");
+        two.extend([1, 13]);
+        two.extend(b"\0asm\x01\0\0\0\x05\x03\x01\0\0");
         assert_eq!(core_module(&two).unwrap_err(), "it has 2 core modules");
         assert!(core_module(&component[..component.len() / 2]).is_err());
         let none = wat::parse_str("(component)").unwrap();

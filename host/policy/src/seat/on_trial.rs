@@ -89,8 +89,12 @@ impl Seat {
             return self.on_result(now, result);
         }
         let Some(mut trial) = self.trial.take_if(|trial| trial.generation == draw.generation) else {
-            // The trial is over: the candidate's attempts are no business of the policy that it did not replace.
-            if !draw.candidate || self.generation() == draw.generation {
+            // The trial is over: whoever sits here now hears of what it was asked about, and of nothing else.
+            let was_asked = match self.generation() == draw.generation {
+                true => draw.candidate || draw.shadowed,
+                false => !draw.candidate,
+            };
+            if was_asked {
                 self.on_result(now, result);
             }
             return;
