@@ -165,8 +165,9 @@ mod tests {
                 (core module $m (memory (export "m") 1) (func (export "sluicegate:policy/x#f") (param i32 i32) unreachable)
                     (func (export "r") (param i32 i32 i32 i32) (result i32) unreachable))
                 (core instance $i (instantiate $m))
-                (func (param "s" string) (canon lift (core func $i "sluicegate:policy/x#f") string-encoding=utf16
-                    (memory $i "m") (realloc (func $i "r")))))"#,
+                (func (param "s" string) (canon lift
+                    (core func $i "sluicegate:policy/x#f") string-encoding=utf16
+                    (memory (core memory $i "m")) (realloc (core func $i "r")))))"#,
         );
         assert!(core_module(&utf16.unwrap()).unwrap_err().contains("UTF16"));
     }
