@@ -1,6 +1,6 @@
 //! Policies that are tried, and changed by hand, through the admin API and the command line.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use sluicegate_tests::{
@@ -10,6 +10,9 @@ use sluicegate_tests::{
 use socket2::{Domain, Socket, Type};
 
 use crate::config;
+
+/// Nobody is rolled back for its latency, which on a busy machine may be anything.
+const ANY_LATENCY: f64 = 3.6e6;
 
 fn done(proxy: &Proxy, path: &str, body: &Value) -> Value {
     let (status, answer) = proxy.post(path, body);
@@ -107,7 +110,8 @@ fn a_good_canary_is_promoted_step_by_step() {
     let proxy = first_always(&origins);
     let load = Load::start(proxy.address, 8);
     let steps = json!([{ "percent": 20, "hold_s": 0 }, { "percent": 50, "hold_s": 0 }, { "percent": 100 }]);
-    let body = json!({ "file": proxy.path("second.wasm"), "steps": steps, "min_requests": 50 });
+    let mut body = json!({ "file": proxy.path("second.wasm"), "steps": steps, "min_requests": 50 });
+    body["min_latency_increase_ms"] = json!(ANY_LATENCY);
     done(&proxy, "/policies/api/canary", &body);
     // The candidate's requests are those that the second origin gets.
     eventually("it gets its share", || (origins[1].served() > 0).then_some(()));
@@ -137,7 +141,8 @@ fn a_canary_that_picks_a_failing_endpoint_is_rolled_back() {
     });
     let load = Load::start(proxy.address, 8);
     let steps = json!([{ "percent": 10, "hold_s": 3600 }]);
-    done(&proxy, "/policies/api/canary", &json!({ "file": proxy.path("second.wasm"), "steps": steps }));
+    let body = json!({ "file": proxy.path("second.wasm"), "steps": steps, "min_latency_increase_ms": ANY_LATENCY });
+    done(&proxy, "/policies/api/canary", &body);
     let last = eventually("it is rolled back", || {
         let history: Value = serde_json::from_str(&proxy.admin("/policies/api/history").1).unwrap();
         Some(history["history"][0].clone()).filter(|change| change["event"] == "canary_rolled_back")
@@ -150,6 +155,22 @@ fn a_canary_that_picks_a_failing_endpoint_is_rolled_back() {
     assert_eq!(load.stop().failed, Vec::<String>::new());
     let metrics = proxy.admin("/metrics").1;
     assert!(metrics.contains("result=\"canary_rolled_back\"} 1"), "{metrics}");
+}
+
+#[test]
+fn a_canary_that_picks_a_slow_endpoint_is_rolled_back() {
+    let origins = vec![Origin::start(Duration::ZERO), Origin::start(Duration::from_millis(300))];
+    let proxy = first_always(&origins);
+    let load = Load::start(proxy.address, 16);
+    let steps = json!([{ "percent": 50, "hold_s": 3600 }]);
+    done(&proxy, "/policies/api/canary", &json!({ "file": proxy.path("second.wasm"), "steps": steps }));
+    let last = eventually("it is rolled back", || {
+        let history: Value = serde_json::from_str(&proxy.admin("/policies/api/history").1).unwrap();
+        Some(history["history"][0].clone()).filter(|change| change["event"] == "canary_rolled_back")
+    });
+    assert!(last["why"].as_str().unwrap().contains("to the first byte is above"), "{last}");
+    assert_eq!(policy(&proxy)["active"]["generation"], 1);
+    assert_eq!(load.stop().failed, Vec::<String>::new());
 }
 
 #[test]
@@ -172,7 +193,8 @@ fn feedback_goes_to_the_generation_that_picked() {
     });
     let load = Load::start(proxy.address, 8);
     let steps = json!([{ "percent": 40, "hold_s": 3600 }]);
-    done(&proxy, "/policies/api/canary", &json!({ "file": proxy.path("second.wasm"), "steps": steps }));
+    let body = json!({ "file": proxy.path("second.wasm"), "steps": steps, "min_latency_increase_ms": ANY_LATENCY });
+    done(&proxy, "/policies/api/canary", &body);
     eventually("both have results", || {
         let trial = trial(&proxy);
         let of = |side: &str| trial[side]["requests"].as_u64().unwrap_or(0);
@@ -284,7 +306,8 @@ fn the_command_line_does_all_of_it() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert!(run(&["promote", "api"]).contains("generation 2 serves all requests"));
-    assert!(run(&["canary", "api", "p2c", "--steps", "10,50", "--hold", "3600"]).contains("generation 3"));
+    let plan = ["--steps", "10,50", "--hold", "3600", "--max-latency-ratio", "1000"];
+    assert!(run(&[&["canary", "api", "p2c"][..], &plan].concat()).contains("generation 3"));
     assert!(run(&["show", "api"]).contains("step 1 of 2: 10"));
     assert!(run(&["rollback", "api"]).contains("generation 3 is not on trial any more; generation 2 serves"));
     assert!(run(&["rollback", "api", "--to", "1"]).contains("generation 1 serves again"));

@@ -77,7 +77,8 @@ impl Module {
     /// Whether it can do no more than pass calls on: the shim, which has a table and calls into it, or what fills that
     /// table, which has no code.
     fn is_glue(&self) -> bool {
-        !self.has_state && !(self.has_imports && self.has_code)
+        let calls_others = self.has_imports && self.has_code;
+        !self.has_state && !calls_others
     }
 }
 
