@@ -41,7 +41,7 @@ pub(crate) enum Command {
     /// Builds a policy's crate to WebAssembly, and checks the result.
     Build(Build),
     /// Shows and changes the policies of a proxy that runs.
-    Policy(Policy),
+    Policy(Box<Policy>),
     /// Makes a key to sign policies with.
     Keygen(Keygen),
     /// Signs a policy, for proxies that trust this key.
