@@ -2,12 +2,13 @@
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use serde_json::json;
 use sluicegate_tests::{Origin, Proxy, get, wasm};
 
 use crate::stats::quantile;
@@ -69,36 +70,84 @@ pub(crate) fn file_to_request(count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Swaps back and forth under load, between two policies whose code is kept: what is tried is the switch.
+/// How often calm and storm take turns: the machine may have something else to do for a while, and both should see it.
+const ROUNDS: u32 = 5;
+
+/// Swaps back and forth under load, between two policies whose code is kept: what is tried is the switch. Between the
+/// storms the same load meets a proxy that is left in peace.
 pub(crate) fn storm(count: u32) -> Result<()> {
     let origins = Origin::several(4);
     let proxy = Proxy::start(&config(&origins, false), |dir| {
         fs::write(dir.join("policy.wasm"), wasm::builtin("p2c", "fast")).expect("a policy");
     });
-    let wrk = Command::new("wrk")
-        .args(["-t1", "-c64", "-d600s", "--latency", &format!("http://{}/", proxy.address)])
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("wrk is needed: apt-get install wrk")?;
-    let (mut early, start) = (0, Instant::now());
-    for turn in 0..count {
-        let module = wasm::builtin(if turn % 2 == 0 { "round-robin" } else { "p2c" }, "fast");
-        fs::write(proxy.path("new"), module)?;
-        fs::rename(proxy.path("new"), proxy.path("policy.wasm"))?;
-        proxy.wait_for_generation(u64::from(turn) + 2);
-        if turn + 1 == 100 {
-            early = resident_kib(proxy.pid())?;
+    let (mut calm, mut stormy, mut failed, mut turn) = (Vec::new(), Vec::new(), 0, 0);
+    let (mut early, mut seconds, mut calm_time) = (0, 0.0, Duration::from_secs(5));
+    for round in 1..=ROUNDS {
+        let load = Wrk::start(&proxy)?;
+        thread::sleep(calm_time);
+        let report = load.stop()?;
+        calm.push(report.p99_ms);
+        failed += report.failures;
+        let (load, start) = (Wrk::start(&proxy)?, Instant::now());
+        while turn < count * round / ROUNDS {
+            swap(&proxy, if turn % 2 == 0 { "round-robin" } else { "p2c" })?;
+            turn += 1;
+            if turn == 100 {
+                early = resident_kib(proxy.pid())?;
+            }
         }
+        calm_time = start.elapsed().clamp(Duration::from_secs(1), Duration::from_secs(60));
+        seconds += start.elapsed().as_secs_f64();
+        let report = load.stop()?;
+        stormy.push(report.p99_ms);
+        failed += report.failures;
+        println!("round {round}: p99 {:.2} ms in peace, {:.2} ms under swaps", calm[calm.len() - 1], report.p99_ms);
     }
-    let (late, seconds) = (resident_kib(proxy.pid())?, start.elapsed().as_secs_f64());
-    // wrk prints what it has seen when it is interrupted.
-    Command::new("kill").args(["-INT", &wrk.id().to_string()]).status()?;
-    let report = String::from_utf8(wrk.wait_with_output()?.stdout)?;
+    let late = resident_kib(proxy.pid())?;
     println!("{count} swaps in {seconds:.0} s under load; memory after 100: {early} KiB, at the end: {late} KiB");
-    println!("{report}");
-    let failed = report.lines().filter(|line| line.contains("Non-2xx") || line.contains("Socket errors")).count();
-    println!("{}", if failed == 0 { "no failed request" } else { "FAILED REQUESTS: see above" });
+    let (calm, stormy) = (quantile(&mut calm, 0.5), quantile(&mut stormy, 0.5));
+    println!("p99, median of {ROUNDS} rounds: {calm:.2} ms in peace, {stormy:.2} ms under swaps: {:.2}", stormy / calm);
+    println!("{}", if failed == 0 { "no failed request".into() } else { format!("FAILED: {failed} lines of wrk") });
     Ok(())
+}
+
+fn swap(proxy: &Proxy, policy: &str) -> Result<()> {
+    let (status, answer) = proxy.post("/policies/api/swap", &json!({ "policy": policy }));
+    anyhow::ensure!(status == 200, "not swapped: {answer}");
+    Ok(())
+}
+
+/// A load of 64 connections.
+struct Wrk(Child);
+
+struct Report {
+    p99_ms: f64,
+    failures: usize,
+}
+
+impl Wrk {
+    fn start(proxy: &Proxy) -> Result<Self> {
+        let wrk = Command::new("wrk")
+            .args(["-t1", "-c64", "-d600s", "--latency", &format!("http://{}/", proxy.address)])
+            .stdout(Stdio::piped())
+            .spawn();
+        wrk.map(Self).context("wrk is needed: apt-get install wrk")
+    }
+
+    /// wrk says what it has seen when it is interrupted.
+    fn stop(self) -> Result<Report> {
+        Command::new("kill").args(["-INT", &self.0.id().to_string()]).status()?;
+        let report = String::from_utf8(self.0.wait_with_output()?.stdout)?;
+        let p99 = report.lines().find_map(|line| line.trim().strip_prefix("99%")).context("wrk says no p99")?.trim();
+        let (number, unit) = p99.split_at(p99.find(char::is_alphabetic).context("wrk's p99 has no unit")?);
+        let factor = match unit {
+            "us" => 1e-3,
+            "ms" => 1.0,
+            _ => 1e3,
+        };
+        let failures = report.lines().filter(|line| line.contains("Non-2xx") || line.contains("Socket errors")).count();
+        Ok(Report { p99_ms: number.parse::<f64>()? * factor, failures })
+    }
 }
 
 fn resident_kib(pid: u32) -> Result<u64> {

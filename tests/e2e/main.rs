@@ -21,6 +21,7 @@ mod routes;
 mod saving;
 mod state;
 mod swaps;
+mod trials;
 mod upgrade;
 mod websocket;
 

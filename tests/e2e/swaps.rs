@@ -54,3 +54,22 @@ fn from_one_lane_to_the_other() {
     assert_eq!(proxy.status()["clusters"]["api"]["policy"]["active"]["lane"], "portable");
     assert_eq!(load.stop().failed, Vec::<String>::new());
 }
+
+#[test]
+fn a_component_that_merely_wraps_a_module_takes_the_fast_lane() {
+    let origins = Origin::several(2);
+    let proxy = Proxy::start(&config("{ file = \"policy.wasm\" }", &origins), |dir| {
+        fs::write(dir.join("policy.wasm"), wasm::builtin("round-robin", "portable")).unwrap();
+    });
+    let load = Load::start(proxy.address, 4);
+    assert_eq!(proxy.status()["clusters"]["api"]["policy"]["active"]["lane"], "portable");
+    let wrapped = wasm::wrapped(sluicegate_builtins::get("round-robin").unwrap());
+    fs::write(proxy.path("policy.wasm"), wrapped).unwrap();
+    proxy.wait_for_generation(2);
+    assert_eq!(proxy.status()["clusters"]["api"]["policy"]["active"]["lane"], "fast");
+    let before: Vec<u64> = origins.iter().map(Origin::served).collect();
+    sluicegate_tests::eventually("it picks both", || {
+        origins.iter().zip(&before).all(|(origin, before)| origin.served() > before + 50).then_some(())
+    });
+    assert_eq!(load.stop().failed, Vec::<String>::new());
+}

@@ -141,7 +141,14 @@ impl Proxy {
 
     /// The admin listener's answer.
     pub fn admin(&self, path: &str) -> (u16, String) {
-        crate::get(self.admin, path, "admin").unwrap()
+        crate::get(self.admin, path, "localhost").unwrap()
+    }
+
+    /// A call of the admin API that changes something: status and answer.
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = hyper::Request::post(path).header("host", "localhost").header("content-type", "application/json");
+        let answer = crate::ask(self.admin, request.body(body.to_string()).unwrap()).unwrap();
+        (answer.status().as_u16(), serde_json::from_str(answer.body()).unwrap())
     }
 
     /// `/status`.

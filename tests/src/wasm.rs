@@ -14,8 +14,17 @@ pub fn builtin(name: &str, lane: &str) -> Vec<u8> {
     }
 }
 
-/// Makes a component of a core module that knows its own world.
+/// Makes a component of a core module that knows its own world, with a second module in it, which has a memory: it is not
+/// merely one wrapped module then, and takes the portable lane.
 pub fn component(module: &[u8]) -> Vec<u8> {
+    let mut component = wrapped(module);
+    component.extend([1, 13]);
+    component.extend(b"\0asm\x01\0\0\0\x05\x03\x01\0\0");
+    component
+}
+
+/// Makes a component of a core module that knows its own world, as `wasm-tools component new` does.
+pub fn wrapped(module: &[u8]) -> Vec<u8> {
     ComponentEncoder::default().module(module).unwrap().validate(true).encode().unwrap()
 }
 

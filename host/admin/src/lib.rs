@@ -7,14 +7,19 @@
 //!
 //! - [`Telemetry`] is where all shards come together: it makes [`Shard`]s, renders them, and sums them up.
 //! - [`Shard`] is the recorder of one worker thread.
-//! - [`serve`] answers `/metrics`, `/ready` and `/status`.
+//! - [`serve`] answers `/metrics`, `/ready` and `/status`, and hands calls below `/policies` to the control side's
+//!   [`Api`], if the [`Guard`] lets them in.
 
+mod api;
 mod cell;
+mod guard;
 mod prometheus;
 mod recorder;
 mod registry;
 mod server;
 
+pub use api::{Answer, Api, Call, MAX_BODY_BYTES, Problem};
+pub use guard::Guard;
 pub use recorder::{AlreadyInstalled, REJECTED, Shard, Telemetry};
 pub use registry::MAX_SERIES;
-pub use server::{MAX_CONNECTIONS, Status, serve};
+pub use server::{Desk, Listener, MAX_CONNECTIONS, Status, serve};

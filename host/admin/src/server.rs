@@ -1,6 +1,6 @@
-//! The admin listener: metrics, readiness and status over HTTP/1.
+//! The admin listener: metrics, readiness, status and the policies' API over HTTP/1.
 //!
-//! It only reads, and it runs beside the control side, never on a worker. Rendering a large scrape takes milliseconds
+//! It runs beside the control side, never on a worker. Rendering a large scrape takes milliseconds
 //! in which its thread does nothing else.
 
 use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Duration};
@@ -8,19 +8,21 @@ use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Du
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Bytes,
-    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
+    http::request::Parts,
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
     sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 
-use crate::{Telemetry, prometheus};
+use crate::{Api, Guard, Telemetry, api, prometheus};
 
 /// How many connections are served at once; the next ones wait to be accepted. A handful of scrapers and probes needs
 /// a few, and what a flood of them could take from the proxy stays small.
@@ -50,6 +52,17 @@ sluicegate admin
 /metrics  metrics, in Prometheus' text format
 /ready    200 when the proxy takes traffic, else 503 and why not
 /status   the state of clusters, endpoints and policies, as JSON
+
+/policies                         the clusters' policies, as JSON
+/policies/CLUSTER                 one of them, and its candidate on trial
+/policies/CLUSTER/history         what became of it, and why
+/policies/CLUSTER/swap            POST, as all of these: another policy
+/policies/CLUSTER/shadow          a candidate beside it, whose picks are not used
+/policies/CLUSTER/canary          a candidate for a share of the requests
+/policies/CLUSTER/promote         the candidate serves
+/policies/CLUSTER/rollback        the candidate goes, or a former policy is back
+
+`sluicegate policy --help` says more.
 ";
 
 /// What the listener asks the rest of the proxy. The answers should come at once: nothing else happens meanwhile.
@@ -64,14 +77,35 @@ pub trait Status: Send + Sync + 'static {
     fn before_scrape(&self) {}
 }
 
+/// Where connections come from.
+#[derive(Debug)]
+pub enum Listener {
+    /// An address.
+    Tcp(TcpListener),
+    /// A file.
+    Unix(UnixListener),
+}
+
+/// Who answers.
+#[derive(Clone)]
+pub struct Desk {
+    /// For `/metrics`.
+    pub telemetry: Telemetry,
+    /// For `/ready` and `/status`.
+    pub status: Arc<dyn Status>,
+    /// For `/policies`.
+    pub api: Arc<dyn Api>,
+    /// Whom.
+    pub guard: Arc<Guard>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// Serves until `shutdown` is done, then lets the answers under way finish, for up to five seconds. Never ends because
 /// of an error.
-pub async fn serve(
-    listener: TcpListener,
-    telemetry: Telemetry,
-    status: Arc<dyn Status>,
-    shutdown: impl Future<Output = ()>,
-) {
+pub async fn serve(listener: Listener, desk: Desk, shutdown: impl Future<Output = ()>) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (stop, stopped) = watch::channel(());
     let accepting = async {
@@ -79,9 +113,9 @@ pub async fn serve(
             // The semaphore is never closed, so there is always a permit to wait for.
             let permit = Arc::clone(&connections).acquire_owned().await;
             let stream = accept(&listener).await;
-            let (telemetry, status, stopped) = (telemetry.clone(), Arc::clone(&status), stopped.clone());
+            let (desk, stopped) = (desk.clone(), stopped.clone());
             tokio::spawn(async move {
-                serve_connection(stream, telemetry, status, stopped).await;
+                serve_connection(stream, desk, stopped).await;
                 drop(permit);
             });
         }
@@ -96,11 +130,15 @@ pub async fn serve(
     let _ = connections.acquire_many(MAX_CONNECTIONS as u32).await;
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &Listener) -> Box<dyn Stream> {
     let (mut pause, longest) = ACCEPT_PAUSES;
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
+        let accepted = match listener {
+            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as Box<dyn Stream>),
+            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as Box<dyn Stream>),
+        };
+        match accepted {
+            Ok(stream) => return stream,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, ?pause, "the admin listener cannot accept connections");
@@ -117,15 +155,16 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    telemetry: Telemetry,
-    status: Arc<dyn Status>,
-    mut stopped: watch::Receiver<()>,
-) {
-    let service = service_fn(move |request: Request<_>| {
-        let response = respond(&request, &telemetry, &*status);
-        async move { Ok::<_, Infallible>(response) }
+async fn serve_connection(stream: Box<dyn Stream>, desk: Desk, mut stopped: watch::Receiver<()>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let desk = desk.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            Ok::<_, Infallible>(match parts.uri.path().split('/').nth(1) {
+                Some("policies") => respond_json(answer(&parts, body, &desk).await),
+                _ => respond(&parts, &desk),
+            })
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -143,16 +182,46 @@ async fn serve_connection(
     }
 }
 
-fn respond<B>(request: &Request<B>, telemetry: &Telemetry, status: &dyn Status) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
+/// A call of the API.
+async fn answer(parts: &Parts, body: Incoming, desk: &Desk) -> api::Answer {
+    desk.guard.check(parts, parts.method != Method::GET)?;
+    desk.api.call(api::read(parts, body).await?).await
+}
+
+fn respond_json(answer: api::Answer) -> Response<Full<Bytes>> {
+    let problem = match answer {
+        Ok(value) => return response(StatusCode::OK, JSON, format!("{value:#}\n")),
+        Err(problem) => problem,
+    };
+    let mut response = response(problem.status, JSON, format!("{:#}\n", problem.to_json()));
+    let more = match problem.status {
+        StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
+        StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, "GET, POST")),
+        _ => None,
+    };
+    if let Some((name, value)) = more {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn respond(parts: &Parts, desk: &Desk) -> Response<Full<Bytes>> {
+    let Desk { telemetry, status, guard, .. } = desk;
+    let path = parts.uri.path();
     if !["/", "/metrics", "/ready", "/status"].contains(&path) {
         return response(StatusCode::NOT_FOUND, TEXT, "not found\n");
     }
     // Of an answer to HEAD, hyper sends the head only.
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
+    if ![Method::GET, Method::HEAD].contains(&parts.method) {
         let mut response = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
+    }
+    // Scrapers and probes come under any name, and their answers say nothing of how policies are configured.
+    if path == "/status"
+        && let Err(problem) = guard.check(parts, false)
+    {
+        return respond_json(Err(problem));
     }
     match path {
         "/metrics" => {

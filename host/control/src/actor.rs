@@ -3,11 +3,13 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use sluicegate_core::{ClusterSnapshot, EndpointSpec, Level, Suspect};
-use sluicegate_policy::{Clock, Engine, Plugin, Refusal, Report, Supervisor, SupervisorStatus, Swapped};
+use sluicegate_policy::{
+    Cause, Clock, Engine, Plugin, Refusal, Report, Supervisor, SupervisorStatus, Swapped, TrialSpec,
+};
 use sluicegate_proxy::{ClusterLoad, ClusterSettings, ControlError, WorkerHandle};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -48,12 +50,26 @@ pub(crate) enum Event {
 }
 
 enum Command {
-    Policy { plugin: Plugin, since: Option<Instant>, done: oneshot::Sender<Result<Swapped, Refusal>> },
+    Policy(Box<Swap>, oneshot::Sender<Result<Swapped, Refusal>>),
+    Try { plugin: Plugin, spec: Box<TrialSpec>, cause: Cause, done: oneshot::Sender<Result<Swapped, Refusal>> },
+    Promote { cause: Cause, done: oneshot::Sender<Result<u64, Refusal>> },
+    RollBack { to: Option<u64>, cause: Cause, done: oneshot::Sender<Result<RolledBack, Refusal>> },
     Endpoints { specs: Vec<EndpointSpec>, done: oneshot::Sender<Result<(), ControlError>> },
     Eligibility { rules: Box<Eligibility>, done: oneshot::Sender<Result<(), ControlError>> },
     Settings { settings: Box<ClusterSettings>, done: oneshot::Sender<Result<(), ControlError>> },
     Remove { done: oneshot::Sender<Result<(), ControlError>> },
 }
+
+/// A policy that is to serve, or why it may not.
+struct Swap {
+    name: Arc<str>,
+    plugin: Result<Plugin, Refusal>,
+    since: Option<Instant>,
+    cause: Cause,
+}
+
+/// The candidate whose trial was ended, if that was all, and the generation that serves now.
+type RolledBack = (Option<u64>, Option<u64>);
 
 /// Speaks to a cluster's actor.
 #[derive(Clone, Debug)]
@@ -112,10 +128,32 @@ impl ClusterHandle {
         Ok(Self { commands, status })
     }
 
-    /// Swaps the policy. `since`: when its file changed.
-    pub(crate) async fn set_policy(&self, plugin: Plugin, since: Option<Instant>) -> Result<Swapped, Refusal> {
-        let swapped = self.ask(|done| Command::Policy { plugin, since, done }).await;
-        swapped.unwrap_or(Err(Refusal::ShuttingDown))
+    /// Swaps the policy called `name`, unless it is refused already. `since`: when its file changed.
+    pub(crate) async fn set_policy(
+        &self,
+        name: Arc<str>,
+        plugin: Result<Plugin, Refusal>,
+        since: Option<Instant>,
+        cause: Cause,
+    ) -> Result<Swapped, Refusal> {
+        let swap = Box::new(Swap { name, plugin, since, cause });
+        self.ask(|done| Command::Policy(swap, done)).await.unwrap_or(Err(Refusal::ShuttingDown))
+    }
+
+    /// Puts a candidate on trial beside the policy.
+    pub(crate) async fn put_on_trial(&self, plugin: Plugin, spec: TrialSpec, cause: Cause) -> Result<Swapped, Refusal> {
+        let spec = Box::new(spec);
+        self.ask(|done| Command::Try { plugin, spec, cause, done }).await.unwrap_or(Err(Refusal::ShuttingDown))
+    }
+
+    /// Has the candidate on trial serve. Its number.
+    pub(crate) async fn promote(&self, cause: Cause) -> Result<u64, Refusal> {
+        self.ask(|done| Command::Promote { cause, done }).await.unwrap_or(Err(Refusal::ShuttingDown))
+    }
+
+    /// Goes back to a generation; without a number, ends the trial under way, or else goes back to the last one.
+    pub(crate) async fn roll_back(&self, to: Option<u64>, cause: Cause) -> Result<RolledBack, Refusal> {
+        self.ask(|done| Command::RollBack { to, cause, done }).await.unwrap_or(Err(Refusal::ShuttingDown))
     }
 
     pub(crate) async fn set_endpoints(&self, specs: Vec<EndpointSpec>) -> Result<(), ControlError> {
@@ -173,7 +211,7 @@ impl Actor {
             tokio::select! {
                 // Faults first: what is broken is mended before it is changed.
                 biased;
-                Some(report) = reports.recv() => self.supervisor.handle(report).await,
+                Some(report) = reports.recv() => self.supervisor.handle(report, SystemTime::now()).await,
                 command = commands.recv() => match command {
                     Some(command) => {
                         if self.obey(command).await {
@@ -189,8 +227,9 @@ impl Actor {
                     found.drain(..).for_each(|event| changed |= self.endpoints.take_in(event, now));
                     self.learned(changed).await;
                 }
-                _ = tick.tick(), if self.endpoints.needs_ticks() => {
-                    let changed = self.endpoints.tick(self.clock.now());
+                _ = tick.tick(), if self.endpoints.needs_ticks() || self.supervisor.is_trying() => {
+                    self.supervisor.tick(SystemTime::now()).await;
+                    let changed = self.endpoints.needs_ticks() && self.endpoints.tick(self.clock.now());
                     self.learned(changed).await;
                 }
             }
@@ -211,10 +250,25 @@ impl Actor {
     async fn obey(&mut self, command: Command) -> bool {
         // Whoever asked may have stopped waiting, so that answers may find nobody.
         match command {
-            Command::Policy { plugin, since, done } => {
-                let swapped = self.swap(plugin, since).await;
+            Command::Policy(swap, done) => {
+                let swapped = self.swap(*swap).await;
                 self.publish.send_replace(self.status());
                 let _ = done.send(swapped);
+            }
+            Command::Try { plugin, spec, cause, done } => {
+                let tried = self.put_on_trial(plugin, *spec, &cause).await;
+                self.publish.send_replace(self.status());
+                let _ = done.send(tried);
+            }
+            Command::Promote { cause, done } => {
+                let promoted = self.supervisor.promote(&cause).await;
+                self.publish.send_replace(self.status());
+                let _ = done.send(promoted);
+            }
+            Command::RollBack { to, cause, done } => {
+                let rolled_back = self.roll_back(to, &cause).await;
+                self.publish.send_replace(self.status());
+                let _ = done.send(rolled_back);
             }
             Command::Endpoints { specs, done } => {
                 let changed = self.set_endpoints(&specs).await;
@@ -249,9 +303,35 @@ impl Actor {
         false
     }
 
-    async fn swap(&mut self, plugin: Plugin, since: Option<Instant>) -> Result<Swapped, Refusal> {
-        let name = Arc::clone(&plugin.name);
-        let result = self.supervisor.swap(plugin).await;
+    async fn roll_back(&mut self, to: Option<u64>, cause: &Cause) -> Result<RolledBack, Refusal> {
+        let ended = if to.is_none() { self.supervisor.end_trial(cause).await } else { None };
+        if ended.is_none() {
+            self.supervisor.roll_back(to, cause).await?;
+        }
+        Ok((ended, self.supervisor.status().active.map(|active| active.number)))
+    }
+
+    async fn put_on_trial(&mut self, plugin: Plugin, spec: TrialSpec, cause: &Cause) -> Result<Swapped, Refusal> {
+        let (policy, kind) =
+            (Arc::clone(&plugin.name), if let TrialSpec::Shadow(_) = spec { "shadow" } else { "canary" });
+        let result = self.supervisor.put_on_trial(plugin, spec, cause).await;
+        match &result {
+            Ok(tried) => {
+                tracing::info!(cluster = %self.name, %policy, generation = tried.generation, kind, "policy on trial");
+            }
+            Err(refusal) => tracing::warn!(
+                cluster = %self.name, %policy, kind, label = refusal.label(), "policy not tried: {refusal}"
+            ),
+        }
+        result
+    }
+
+    async fn swap(&mut self, swap: Swap) -> Result<Swapped, Refusal> {
+        let Swap { name, plugin, since, cause } = swap;
+        let result = match plugin {
+            Ok(plugin) => self.supervisor.swap(plugin, &cause).await,
+            Err(refusal) => Err(self.supervisor.refuse(refusal)),
+        };
         match &result {
             Ok(swapped) if swapped.unchanged => {
                 tracing::debug!(cluster = %self.name, policy = %name, "the policy is the same as before");
@@ -267,7 +347,7 @@ impl Actor {
                     load_ms = ms(swapped.load_time), swap_ms = ms(swapped.total_time),
                     since_change_ms = since.map(|since| ms(since.elapsed())),
                     pick_ns = swapped.rehearsal.as_ref().map(|rehearsal| rehearsal.pick_ns),
-                    cached = swapped.cached, state, "policy in service"
+                    cached = swapped.cached, state, why = %cause.why, "policy in service"
                 );
             }
             Err(refusal) => {

@@ -5,6 +5,7 @@
 //! each cluster. All of it runs on threads of its own: a worker only ever takes in what is ready to use.
 
 mod actor;
+mod api;
 pub mod config;
 mod discovery;
 mod endpoints;
@@ -15,9 +16,11 @@ mod probe;
 mod run;
 mod status;
 pub mod tls;
+mod trust;
 pub mod watch;
 
 pub use metrics::describe_metrics;
 pub use plane::{Applied, ApplyError, Plane, PlaneOptions, try_out_all};
 pub use run::{PlaneHandle, run};
 pub use status::Board;
+pub use trust::{PublicKey, signature_path};

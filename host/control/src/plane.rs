@@ -5,11 +5,11 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use sluicegate_core::{ClusterSnapshot, LiveArena};
-use sluicegate_policy::{Artifact, Clock, Engine, Plugin};
+use sluicegate_policy::{Artifact, Cause, Clock, Engine, Plugin, Refusal, Swapped};
 use sluicegate_proxy::{ClusterSettings, ControlError, RouteTable, UpstreamTls, WorkerHandle};
 use tokio::task::spawn_blocking;
 
@@ -20,6 +20,7 @@ use crate::{
     policies,
     status::Board,
     tls,
+    trust::{self, PublicKey},
 };
 
 /// What a plane works with.
@@ -133,7 +134,7 @@ impl Plane {
             .await?;
             self.clusters.insert(Arc::clone(name), handle.clone());
             // It worked a moment ago. If it does not now, that is logged, and the fallback serves.
-            let _ = handle.set_policy(tried.plugin.clone(), None).await;
+            let _ = tried.put_to_use(&handle, "the configuration names it").await;
         }
         for (name, change) in &changes {
             self.change_cluster(name, *change, (&new, &secured), plugins.get(name)).await?;
@@ -158,7 +159,7 @@ impl Plane {
             self.set_listeners(&secured).await?;
         }
         self.names.follow(&new, &self.clusters);
-        self.board.show(&self.clusters);
+        self.board.show(&self.clusters, self.means.engine.limits().module_bytes, &new.policy.trusted_keys);
         self.config = new;
         Ok(Applied { clusters: changes.len(), routes, needs_restart })
     }
@@ -194,7 +195,7 @@ impl Plane {
         }
         if let Some(tried) = tried {
             // A refusal is logged where it happens, and what served before goes on.
-            let _ = handle.set_policy(tried.plugin.clone(), None).await;
+            let _ = tried.put_to_use(handle, "the configuration changed").await;
         }
         Ok(())
     }
@@ -274,7 +275,33 @@ impl Plane {
                 && let Some(handle) = self.clusters.get(name)
             {
                 // How it ends is logged where it happens.
-                let _ = handle.set_policy(policies::with_bytes(&cluster.policy, Arc::clone(bytes)), Some(since)).await;
+                let plugin = policies::with_bytes(&cluster.policy, Arc::clone(bytes), &self.config.policy.trusted_keys);
+                let name = policies::name(&cluster.policy);
+                let _ = handle.set_policy(name, plugin, Some(since), cause("its file changed")).await;
+            }
+        }
+    }
+
+    /// Takes in that the signature of a policy's file is another one: a policy that was refused may be welcome now.
+    pub(crate) async fn signature_changed(&self, path: &Path, since: Instant) {
+        for (name, cluster) in &self.config.clusters {
+            let PolicySource::File(file) = &cluster.policy.source else { continue };
+            let Some(handle) = self.clusters.get(name).filter(|_| trust::signature_path(file) == path) else {
+                continue;
+            };
+            let (spec, limit) = (cluster.policy.clone(), self.means.engine.limits().module_bytes);
+            let keys = self.config.policy.trusted_keys.clone();
+            match spawn_blocking(move || policies::fetch_checked(&spec, limit, &keys)).await {
+                Ok(Ok(plugin)) => {
+                    let why = cause("its signature changed");
+                    let _ = handle.set_policy(plugin.name.clone(), Ok(plugin), Some(since), why).await;
+                }
+                Ok(Err(policies::FetchError::Refused(refusal))) => {
+                    let (name, why) = (policies::name(&cluster.policy), cause("its signature changed"));
+                    let _ = handle.set_policy(name, Err(refusal), Some(since), why).await;
+                }
+                Ok(Err(policies::FetchError::Unread(error))) => tracing::error!("a policy can't be read: {error}"),
+                Err(error) => tracing::error!("a policy can't be read: {error}"),
             }
         }
     }
@@ -298,7 +325,8 @@ async fn try_out_clusters(
     let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
     for name in names {
         let (engine, cluster, cluster_name) = (Arc::clone(engine), config.clusters[name].clone(), Arc::clone(name));
-        let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock)).await;
+        let keys = config.policy.trusted_keys.clone();
+        let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock, &keys)).await;
         match tried.unwrap_or_else(|error| Err(format!("it can't be tried out: {error}"))) {
             Ok(tried) => drop(plugins.insert(Arc::clone(name), tried)),
             Err(error) => errors.push(format!("cluster.{name}.policy: {error}")),
@@ -348,8 +376,24 @@ struct Tried {
     _artifact: Arc<Artifact>,
 }
 
-fn try_out(cluster: &Cluster, name: &str, engine: &Engine, clock: &Clock) -> Result<Tried, String> {
-    let plugin = policies::fetch(&cluster.policy, engine.limits().module_bytes)?;
+impl Tried {
+    async fn put_to_use(&self, handle: &ClusterHandle, why: &str) -> Result<Swapped, Refusal> {
+        handle.set_policy(self.plugin.name.clone(), Ok(self.plugin.clone()), None, cause(why)).await
+    }
+}
+
+fn cause(why: &str) -> Cause {
+    Cause { why: why.into(), at: SystemTime::now() }
+}
+
+fn try_out(
+    cluster: &Cluster,
+    name: &str,
+    engine: &Engine,
+    clock: &Clock,
+    trusted_keys: &[PublicKey],
+) -> Result<Tried, String> {
+    let plugin = policies::fetch(&cluster.policy, engine.limits().module_bytes, trusted_keys)?;
     let snapshot = ClusterSnapshot::empty(name).next(&cluster.endpoints, &mut LiveArena::default(), clock.now());
     match plugin.try_out(engine, clock, &Arc::new(snapshot)) {
         Ok((artifact, _)) => Ok(Tried { plugin, _artifact: artifact }),

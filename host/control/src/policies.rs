@@ -2,32 +2,60 @@
 
 use std::{fs, io::Read as _, path::Path, sync::Arc};
 
-use sluicegate_policy::Plugin;
+use sluicegate_policy::{Plugin, Refusal};
 
-use crate::config::{PolicySource, PolicySpec};
+use crate::{
+    config::{PolicySource, PolicySpec},
+    trust::{self, PublicKey},
+};
 
-/// The plugin that a configuration asks for. Reads its file, if it is one.
-pub(crate) fn fetch(spec: &PolicySpec, module_bytes: usize) -> Result<Plugin, String> {
-    match &spec.source {
-        PolicySource::Builtin(name) => {
-            let wasm = sluicegate_builtins::get(name).ok_or_else(|| format!("there is no built-in policy {name:?}"))?;
-            Ok(with_bytes(spec, wasm.into()))
-        }
-        PolicySource::File(path) => {
-            let bytes = read(path, module_bytes).map_err(|error| format!("{}: {error}", path.display()))?;
-            Ok(with_bytes(spec, bytes.into()))
-        }
-    }
+/// Why there is no plugin.
+pub(crate) enum FetchError {
+    /// There are no bytes.
+    Unread(String),
+    /// They are not to be used.
+    Refused(Refusal),
 }
 
-/// The plugin that a configuration asks for, from bytes that were read already.
-pub(crate) fn with_bytes(spec: &PolicySpec, bytes: Arc<[u8]>) -> Plugin {
-    Plugin { name: name(&spec.source), bytes, config: spec.config.to_string().into() }
+/// The plugin that a configuration asks for. Reads its file, if it is one.
+pub(crate) fn fetch(spec: &PolicySpec, module_bytes: usize, trusted_keys: &[PublicKey]) -> Result<Plugin, String> {
+    fetch_checked(spec, module_bytes, trusted_keys).map_err(|error| match error {
+        FetchError::Unread(error) => error,
+        FetchError::Refused(refusal) => format!("{} is refused: {refusal}", name(spec)),
+    })
+}
+
+/// The same, with errors that can be told apart.
+pub(crate) fn fetch_checked(
+    spec: &PolicySpec,
+    module_bytes: usize,
+    trusted_keys: &[PublicKey],
+) -> Result<Plugin, FetchError> {
+    let bytes: Arc<[u8]> = match &spec.source {
+        PolicySource::Builtin(name) => match sluicegate_builtins::get(name) {
+            Some(wasm) => wasm.into(),
+            None => return Err(FetchError::Unread(format!("there is no built-in policy {name:?}"))),
+        },
+        PolicySource::File(path) => {
+            let unread = |error| FetchError::Unread(format!("{}: {error}", path.display()));
+            read(path, module_bytes).map_err(unread)?.into()
+        }
+    };
+    with_bytes(spec, bytes, trusted_keys).map_err(FetchError::Refused)
+}
+
+/// The plugin that a configuration asks for, from bytes that were read already. A policy that comes with the proxy needs
+/// no signature: it is as trusted as that.
+pub(crate) fn with_bytes(spec: &PolicySpec, bytes: Arc<[u8]>, trusted_keys: &[PublicKey]) -> Result<Plugin, Refusal> {
+    if let PolicySource::File(path) = &spec.source {
+        trust::check(path, &bytes, spec.sha256, trusted_keys)?;
+    }
+    Ok(Plugin { name: name(spec), bytes, config: spec.config.to_string().into() })
 }
 
 /// What the policy is called in logs, metrics and the status.
-fn name(source: &PolicySource) -> Arc<str> {
-    match source {
+pub(crate) fn name(spec: &PolicySpec) -> Arc<str> {
+    match &spec.source {
         PolicySource::Builtin(name) => name.as_str().into(),
         PolicySource::File(path) => path.file_name().map_or_else(|| "?".into(), |name| name.to_string_lossy()).into(),
     }
@@ -35,6 +63,10 @@ fn name(source: &PolicySource) -> Arc<str> {
 
 /// A byte more than the limit is enough for the engine to refuse the rest with a better message than ours.
 fn read(path: &Path, limit: usize) -> std::io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its other end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("is not a regular file"));
+    }
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     config::{self, Config, PolicySource},
     plane::{Applied, ApplyError, Plane},
+    trust::signature_path,
     watch::{self, Change, FileWatcher, Files, WatchError},
 };
 
@@ -73,9 +74,10 @@ impl Follower {
                     self.config_changed(&path, &bytes).await;
                 } else {
                     self.plane.policy_file_changed(&path, &bytes, seen).await;
+                    self.plane.signature_changed(&path, seen).await;
                     self.plane.tls_file_changed(&path).await;
                     self.plane.endpoints_file_changed(&path, &bytes).await;
-                    if let Some(config) = self.refused.take_if(|config| files(config).any(|file| *file == path)) {
+                    if let Some(config) = self.refused.take_if(|config| files(config).any(|file| file == path)) {
                         self.apply(config).await;
                     }
                 }
@@ -122,20 +124,28 @@ impl Follower {
 
     /// Watches what matters now. Contents that were seen before are not reported again.
     fn watch(&mut self) {
-        let wanted = self.file.iter().chain(files(self.plane.config())).chain(self.refused.iter().flat_map(files));
-        self.known = wanted.map(|path| (path.clone(), self.known.get(path).cloned().flatten())).collect();
+        let wanted =
+            self.file.iter().cloned().chain(files(self.plane.config())).chain(self.refused.iter().flat_map(files));
+        self.known = wanted.map(|path| (path.clone(), self.known.get(&path).cloned().flatten())).collect();
         self.watcher.watch(self.known.clone());
     }
 }
 
 /// The files that a configuration names.
-fn files(config: &Config) -> impl Iterator<Item = &PathBuf> {
+fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
     let policies = config.clusters.values().filter_map(|cluster| match &cluster.policy.source {
         PolicySource::File(path) => Some(path),
         PolicySource::Builtin(_) => None,
     });
+    let signatures = config.clusters.values().filter(|_| !config.policy.trusted_keys.is_empty()).filter_map(
+        |cluster| match &cluster.policy.source {
+            PolicySource::File(path) => Some(signature_path(path)),
+            PolicySource::Builtin(_) => None,
+        },
+    );
     let certificates = config.clusters.values().filter_map(|cluster| cluster.tls.as_ref()).flat_map(|tls| tls.files());
     let endpoints =
         config.clusters.values().filter_map(|cluster| cluster.discovery.as_ref()).filter_map(|from| from.file());
-    policies.chain(endpoints).chain(config.listeners.iter().flat_map(|listener| listener.files())).chain(certificates)
+    let secured = config.listeners.iter().flat_map(|listener| listener.files()).chain(certificates);
+    policies.chain(endpoints).chain(secured).cloned().chain(signatures)
 }

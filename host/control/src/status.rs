@@ -12,12 +12,18 @@ use metrics::{Gauge, gauge};
 use serde_json::{Value, json};
 use sluicegate_admin::Status;
 use sluicegate_core::{ClusterSnapshot, Level, Signal};
-use sluicegate_policy::{Clock, Generation, SupervisorStatus};
+use sluicegate_policy::{Clock, Generation};
 
 use crate::{
     actor::{ClusterHandle, ClusterStatus},
     endpoints::EndpointView,
+    trust::PublicKey,
 };
+
+mod policy;
+
+use policy::policy_json;
+pub(crate) use policy::{carried_json, history_json};
 
 /// Whether the proxy takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +39,8 @@ pub struct Board {
     clock: Clock,
     phase: AtomicU8,
     clusters: Mutex<BTreeMap<Arc<str>, ClusterHandle>>,
+    /// How large a policy may be, and who may sign it.
+    rules: Mutex<(usize, Vec<PublicKey>)>,
     /// The gauges of the last scrape: a series lives as long as its handle.
     gauges: Mutex<Vec<Gauge>>,
 }
@@ -40,7 +48,7 @@ pub struct Board {
 impl Board {
     pub(crate) fn new(clock: Clock) -> Self {
         let phase = AtomicU8::new(Phase::Starting as u8);
-        Self { clock, phase, clusters: Mutex::default(), gauges: Mutex::default() }
+        Self { clock, phase, clusters: Mutex::default(), rules: Mutex::default(), gauges: Mutex::default() }
     }
 
     /// Says that connections are accepted.
@@ -53,8 +61,40 @@ impl Board {
         self.phase.store(Phase::Draining as u8, Relaxed);
     }
 
-    pub(crate) fn show(&self, clusters: &BTreeMap<Arc<str>, ClusterHandle>) {
+    pub(crate) fn show(
+        &self,
+        clusters: &BTreeMap<Arc<str>, ClusterHandle>,
+        module_bytes: usize,
+        trusted_keys: &[PublicKey],
+    ) {
         *lock(&self.clusters) = clusters.clone();
+        *lock(&self.rules) = (module_bytes, trusted_keys.to_vec());
+    }
+
+    pub(crate) fn rules(&self) -> (usize, Vec<PublicKey>) {
+        lock(&self.rules).clone()
+    }
+
+    pub(crate) fn cluster_handle(&self, name: &str) -> Option<ClusterHandle> {
+        lock(&self.clusters).get(name).cloned()
+    }
+
+    pub(crate) fn cluster_names(&self) -> Vec<String> {
+        lock(&self.clusters).keys().map(ToString::to_string).collect()
+    }
+
+    /// Every cluster's policy.
+    pub(crate) fn policies(&self) -> serde_json::Map<String, Value> {
+        let policy = |(name, status): (Arc<str>, ClusterStatus)| {
+            (name.to_string(), policy_json(&status.policy, &status.endpoints))
+        };
+        self.clusters().into_iter().map(policy).collect()
+    }
+
+    /// One cluster's policy.
+    pub(crate) fn policy(&self, name: &str) -> Option<Value> {
+        let status = self.cluster_handle(name)?.status.borrow().clone();
+        Some(policy_json(&status.policy, &status.endpoints))
     }
 
     /// Every cluster by name, as it is now.
@@ -87,7 +127,7 @@ impl Status for Board {
                 "endpoints_generation": status.snapshot.generation,
                 "endpoints": endpoints,
                 "priorities": status.levels.iter().map(level_json).collect::<Vec<_>>(),
-                "policy": policy_json(&status.policy),
+                "policy": policy_json(&status.policy, &status.endpoints),
             });
             (name.to_string(), cluster)
         });
@@ -104,6 +144,7 @@ impl Status for Board {
         let now = self.clock.now();
         let mut gauges = Vec::new();
         for (cluster, status) in self.clusters() {
+            gauges.extend(policy_gauges(&cluster, &status));
             for view in &*status.endpoints {
                 let read = |signal| view.endpoint.live.read(signal, now) as f64;
                 for (name, value) in [
@@ -120,6 +161,18 @@ impl Status for Board {
         }
         *lock(&self.gauges) = gauges;
     }
+}
+
+/// Who serves a cluster, since when, and for which reason.
+fn policy_gauges(cluster: &str, status: &ClusterStatus) -> Option<Gauge> {
+    let (active, change) = (status.policy.active.as_ref()?, status.policy.serving_since()?);
+    let gauge = gauge!(
+        "sluicegate_policy_since_seconds", "cluster" => cluster.to_owned(),
+        "policy" => active.spec.policy.to_string(), "generation" => active.number.to_string(),
+        "sha256" => active.spec.artifact.digest.short(), "event" => change.event.label()
+    );
+    gauge.set(change.at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    Some(gauge)
 }
 
 /// Nothing in here is left half-done by a panic.
@@ -152,30 +205,4 @@ fn endpoint_json(view: &EndpointView, now: u64) -> Value {
 
 fn level_json(level: &Level) -> Value {
     json!({ "priority": level.priority, "load_percent": level.load_percent, "panicking": level.panicking })
-}
-
-fn policy_json(policy: &SupervisorStatus) -> Value {
-    json!({
-        "active": policy.active.as_deref().map(generation_json),
-        "kept": policy.kept.iter().map(|generation| generation_json(generation)).collect::<Vec<_>>(),
-        "recent_faults": policy.recent_faults,
-        "last_refusal": policy.last_refusal,
-    })
-}
-
-fn generation_json(generation: &Generation) -> Value {
-    let artifact = &generation.spec.artifact;
-    json!({
-        "generation": generation.number,
-        "policy": &*generation.spec.policy,
-        "sha256": artifact.digest.to_string(),
-        "bytes": artifact.bytes,
-        "lane": artifact.lane().label(),
-        "contract": artifact.contract_version(),
-        "exports": {
-            "feedback": artifact.exports.feedback, "probing": artifact.exports.probing,
-            "timer": artifact.exports.timer, "state": artifact.exports.state,
-        },
-        "config": serde_json::from_str::<Value>(&generation.spec.config).unwrap_or(Value::Null),
-    })
 }

@@ -108,6 +108,21 @@ impl HistogramSnapshot {
         0
     }
 
+    /// Between which values (the second one excluded) the one lies that a share `q` of all does not exceed, as exactly
+    /// as is known; from 0 to 0 when there are none.
+    pub fn quantile_bounds(&self, q: f64) -> (u64, u64) {
+        let total = self.count();
+        let rank = ((total as f64 * q).ceil() as u64).clamp(1, total.max(1));
+        let mut below = 0;
+        for (index, count) in self.counts.iter().enumerate() {
+            below += count;
+            if below >= rank {
+                return (lower_bound(index), lower_bound(index + 1));
+            }
+        }
+        (0, 0)
+    }
+
     /// Adds what another thread has recorded.
     pub fn merge(&mut self, other: &Self) {
         self.counts.resize(BUCKETS, 0);
@@ -142,6 +157,11 @@ mod tests {
             assert!((0.93..1.07).contains(&off), "q {q}: {off}");
         }
         assert_eq!(HistogramSnapshot::default().quantile(0.5), 0);
+        for (q, exact) in [(0.0, 1000), (0.5, 500_000), (0.99, 990_000), (1.0, 1_000_000)] {
+            let (low, high) = snapshot.quantile_bounds(q);
+            assert!(low <= exact && exact < high, "q {q}: {low} {high}");
+        }
+        assert_eq!(HistogramSnapshot::default().quantile_bounds(0.5), (0, 0));
     }
 
     #[test]

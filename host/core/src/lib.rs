@@ -5,6 +5,7 @@
 
 mod availability;
 mod backoff;
+mod canary;
 mod circuit;
 mod endpoint;
 mod hash;
@@ -21,6 +22,7 @@ mod snapshot;
 
 pub use availability::{Availability, AvailabilitySpec, EndpointState, Level};
 pub use backoff::Backoff;
+pub use canary::{Canary, CanaryArm, CanaryFinding, CanarySpec, CanaryStep, CanaryVerdict};
 pub use circuit::{Circuit, CircuitLimits, CircuitOpen, CircuitPermit, HasCircuit, Resource};
 pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
 pub use hash::hash;

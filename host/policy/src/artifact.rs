@@ -1,5 +1,7 @@
 //! A plugin as loaded: its bytes' digest, its compiled code, and what it exports and imports.
 
+mod unwrap;
+
 use std::{
     fmt,
     sync::{Arc, mpsc},
@@ -28,6 +30,18 @@ impl Digest {
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// From 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, start) in bytes.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&text[start..start + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
     }
 
     /// The first digits, for people.
@@ -83,6 +97,8 @@ pub struct Artifact {
     pub load_time: Duration,
     /// Whether it came from the cache.
     pub cached: bool,
+    /// Why it is run in its lane.
+    pub lane_reason: String,
     pub(crate) code: Code,
 }
 
@@ -118,8 +134,49 @@ pub(crate) fn load(engine: &Engine, digest: Digest, bytes: &[u8], cache: Option<
     if bytes.len() > limit {
         return Err(Refusal::TooLarge { bytes: bytes.len(), limit });
     }
-    let kind = lane_of(bytes)?;
     let start = Instant::now();
+    let (lane_reason, loaded) = match lane_of(bytes)? {
+        LaneKind::Fast => ("a core module".into(), load_as(engine, LaneKind::Fast, digest, bytes, cache)?),
+        LaneKind::Portable => load_component(engine, digest, bytes, cache)?,
+    };
+    let Loaded { code, inspection: Inspection { exports, imports }, cached } = loaded;
+    let uses = Uses::of(&imports);
+    let load_time = start.elapsed();
+    Ok(Artifact { digest, bytes: bytes.len(), exports, imports, uses, load_time, cached, lane_reason, code })
+}
+
+struct Loaded {
+    code: Code,
+    inspection: Inspection,
+    cached: bool,
+}
+
+/// A component goes into the fast lane if it merely wraps a module that could go there by itself.
+fn load_component(
+    engine: &Engine,
+    digest: Digest,
+    bytes: &[u8],
+    cache: Option<&Cache>,
+) -> Result<(String, Loaded), Refusal> {
+    let reason = match unwrap::core_module(bytes) {
+        Ok(range) => match load_as(engine, LaneKind::Fast, digest, &bytes[range], cache) {
+            Ok(loaded) => return Ok(("a component that merely wraps one core module, taken out of it".into(), loaded)),
+            Err(refusal) => format!("its core module can't be called directly: {refusal}"),
+        },
+        Err(reason) => reason,
+    };
+    let loaded = load_as(engine, LaneKind::Portable, digest, bytes, cache)?;
+    Ok((format!("a component, and not merely one wrapped core module: {reason}"), loaded))
+}
+
+/// Compiles, or finds compiled, and inspects. `digest`: of the whole file.
+fn load_as(
+    engine: &Engine,
+    kind: LaneKind,
+    digest: Digest,
+    bytes: &[u8],
+    cache: Option<&Cache>,
+) -> Result<Loaded, Refusal> {
     let (code, cached) = match cache.and_then(|cache| cache.get(&engine.wasm, digest, kind)) {
         Some(code) => (code, true),
         None => {
@@ -134,10 +191,7 @@ pub(crate) fn load(engine: &Engine, digest: Digest, bytes: &[u8], cache: Option<
         Compiled::Module(module) => fast::inspect(engine, &module)?,
         Compiled::Component(component) => portable::inspect(engine, &component)?,
     };
-    let Inspection { exports, imports } = inspection;
-    let uses = Uses::of(&imports);
-    let load_time = start.elapsed();
-    Ok(Artifact { digest, bytes: bytes.len(), exports, imports, uses, load_time, cached, code })
+    Ok(Loaded { code, inspection, cached })
 }
 
 /// What a plugin exports and imports, once it is known to fit the contract.

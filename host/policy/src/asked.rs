@@ -12,7 +12,7 @@ use http::{
 use sluicegate_core::EndpointId;
 use wasmtime::{bail, format_err};
 
-use crate::{Fault, state::HostState};
+use crate::{Draw, Fault, state::HostState};
 
 /// How many headers a pick may set: a cookie, what the endpoint has to know, and some more.
 const MAX_HEADERS: usize = 16;
@@ -64,6 +64,8 @@ pub struct Reply {
     pub explanation: Option<String>,
     /// Of the policy that said it.
     pub generation: u64,
+    /// What that policy's pick had to do with a trial: attempts that come of this have to do with it, too.
+    pub draw: Draw,
     header_bytes: usize,
 }
 
@@ -105,6 +107,16 @@ pub struct Needs {
     pub body_prefix: u32,
     /// Whether load reports are read in responses.
     pub load_reports: bool,
+}
+
+impl Needs {
+    /// What this policy and another one need.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            body_prefix: self.body_prefix.max(other.body_prefix),
+            load_reports: self.load_reports || other.load_reports,
+        }
+    }
 }
 
 /// Which message a header is for.

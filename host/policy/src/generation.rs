@@ -117,6 +117,13 @@ impl Generation {
         Arc::new(Self { number, spec, shared })
     }
 
+    /// One that is tried beside another: it begins with what the other's instances share, and does not change that.
+    pub(crate) fn beside(other: Option<&Self>, number: u64, spec: GenerationSpec) -> Arc<Self> {
+        let other = other.filter(|other| other.spec.policy == spec.policy);
+        let shared = other.map_or_else(Arc::default, |other| other.shared.copy());
+        Arc::new(Self { number, spec, shared })
+    }
+
     /// Whether this is the same code with the same configuration.
     pub fn is_same(&self, artifact: &Artifact, config: &str) -> bool {
         self.spec.artifact.digest == artifact.digest && *self.spec.config == *config

@@ -8,7 +8,8 @@
 //!    publishes a [`Generation`] of it: an [`Instance`] for each worker's [`Seat`].
 //! 3. The worker calls it through the seat, which times every call, serves the request by the native fallback when
 //!    the policy can't, and reports faults.
-//! 4. The supervisor rebuilds instances that died, and rolls back a generation that faults too often.
+//! 4. The supervisor rebuilds instances that died, and rolls back a generation that faults too often. It also puts
+//!    candidates on trial beside the one that serves.
 
 mod artifact;
 mod asked;
@@ -19,6 +20,7 @@ mod fallback;
 mod fault;
 mod functions;
 mod generation;
+mod history;
 mod lane;
 mod meters;
 mod metrics;
@@ -28,6 +30,7 @@ mod seat;
 mod shared;
 mod state;
 mod supervisor;
+mod trial;
 
 pub use self::metrics::describe as describe_metrics;
 pub use artifact::{Artifact, Digest, LaneKind};
@@ -36,8 +39,10 @@ pub use clock::Clock;
 pub use engine::{Engine, Limits};
 pub use fault::Fault;
 pub use generation::{Generation, GenerationSpec, Instance, Plugin, Rehearsal};
+pub use history::{Cause, Change, Event, Times};
 pub use lane::{Exports, Lane, Saved, Uses};
 pub use refusal::Refusal;
 pub use request::RequestHead;
 pub use seat::{DECLINE, Installed, Picked, Prober, Report, Seat, SeatHandle, SeatInbox, WorkerGone, seat};
-pub use supervisor::{Supervisor, SupervisorStatus, Swapped};
+pub use supervisor::{Supervisor, SupervisorStatus, Swapped, TrialSpec, TrialStatus};
+pub use trial::{Draw, Tally};

@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
 
-use crate::{Fault, generation::Generation};
+use crate::{Fault, generation::Generation, trial::Tally};
 
 /// Registers what the metrics mean, once, at start.
 pub fn describe() {
@@ -24,6 +24,18 @@ pub fn describe() {
     describe_gauge!("sluicegate_policy_generation", "The generation that serves.");
     describe_counter!("sluicegate_policy_custom_total", "Counters of the policies' own, by name.");
     describe_gauge!("sluicegate_policy_custom", "Gauges of the policies' own, by name and worker.");
+    describe_counter!(
+        "sluicegate_policy_shadow_picks_total",
+        "Picks of a candidate beside the active policy: agreed, differed or declined."
+    );
+    describe_counter!(
+        "sluicegate_policy_canary_requests_total",
+        "Results of requests' first attempts under a canary, by side and result."
+    );
+    describe_gauge!(
+        "sluicegate_policy_canary_latency_seconds",
+        "Quantiles of the time to the first byte under a canary, by side, in its present step."
+    );
 }
 
 /// One callback of one generation. The histogram's count is the number of calls.
@@ -131,5 +143,65 @@ impl SwapMetrics {
 
     pub(crate) fn serves(&self, generation: u64) {
         self.generation.set(generation as f64);
+    }
+}
+
+/// A trial's figures, from what the workers have counted in this step so far.
+pub(crate) struct TrialMetrics {
+    shadow: [Counter; 3],
+    /// By side (active, candidate) and result (good, failed).
+    canary: [[Counter; 2]; 2],
+    latency: [[Gauge; 2]; 2],
+    shown: [[u64; 2]; 2],
+}
+
+const LATENCIES: [(f64, &str); 2] = [(0.5, "0.5"), (0.95, "0.95")];
+
+impl TrialMetrics {
+    pub(crate) fn new(candidate: &Generation) -> Self {
+        let labels = |more: [(&'static str, &'static str); 2]| {
+            let mut labels = candidate.labels();
+            labels
+                .extend(more.into_iter().filter(|(key, _)| !key.is_empty()).map(|(key, value)| Label::new(key, value)));
+            labels
+        };
+        let sides = ["active", "candidate"];
+        Self {
+            shadow: ["agreed", "differed", "declined"]
+                .map(|result| counter!("sluicegate_policy_shadow_picks_total", labels([("result", result), ("", "")]))),
+            canary: sides.map(|side| {
+                ["good", "failed"].map(|result| {
+                    counter!("sluicegate_policy_canary_requests_total", labels([("side", side), ("result", result)]))
+                })
+            }),
+            latency: sides.map(|side| {
+                LATENCIES.map(|(_, quantile)| {
+                    gauge!("sluicegate_policy_canary_latency_seconds", labels([("side", side), ("quantile", quantile)]))
+                })
+            }),
+            shown: [[0; 2]; 2],
+        }
+    }
+
+    pub(crate) fn show(&mut self, tally: &Tally) {
+        let picks = [tally.agreed, tally.differed, tally.declined];
+        self.shadow.iter().zip(picks).for_each(|(counter, total)| counter.absolute(total));
+        for (index, arm) in [&tally.active, &tally.candidate].into_iter().enumerate() {
+            let totals = [arm.requests - arm.failures, arm.failures];
+            for (result, total) in totals.into_iter().enumerate() {
+                let shown = &mut self.shown[index][result];
+                self.canary[index][result].increment(total.saturating_sub(*shown));
+                *shown = total;
+            }
+            for (gauge, (quantile, _)) in self.latency[index].iter().zip(LATENCIES) {
+                gauge.set(arm.latency.quantile(quantile) as f64 * 1e-9);
+            }
+        }
+    }
+
+    /// The workers' counts begin at zero again.
+    pub(crate) fn step_is_over(&mut self, tally: &Tally) {
+        self.show(tally);
+        self.shown = [[0; 2]; 2];
     }
 }

@@ -92,9 +92,49 @@ pub enum Refusal {
         /// How many faults it had.
         faults: usize,
     },
+    /// Its bytes are not those that were asked for.
+    #[error("its sha256 is {found}, and not {pinned} as pinned: save the file that was meant, or change the pin")]
+    WrongDigest {
+        /// As asked for.
+        pinned: String,
+        /// As found.
+        found: String,
+    },
+    /// Nobody who may has signed it.
+    #[error("not signed by any of the trusted keys: {reason}")]
+    Untrusted {
+        /// What is wrong with its signature.
+        reason: String,
+    },
+    /// A trial compares, and there is nothing to compare with.
+    #[error("no policy serves at the moment, only the native fallback: swap one in first")]
+    NothingToCompare,
+    /// A trial of what serves already would show nothing.
+    #[error("the same code with the same configuration serves already")]
+    SameAsActive,
+    /// There is no candidate.
+    #[error("nothing is on trial: begin a shadow or a canary first")]
+    NoTrial,
+    /// The generation can't be gone back to.
+    #[error("{}", not_kept(*asked, kept))]
+    NotKept {
+        /// Its number; none for the latest.
+        asked: Option<u64>,
+        /// Those that are kept.
+        kept: Vec<u64>,
+    },
     /// There is no worker to run it.
     #[error("the proxy is shutting down")]
     ShuttingDown,
+}
+
+fn not_kept(asked: Option<u64>, kept: &[u64]) -> String {
+    let kept = kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match (asked, kept.as_str()) {
+        (Some(asked), "") => format!("generation {asked} is not kept, nor is any other"),
+        (Some(asked), kept) => format!("generation {asked} is not kept; these are: {kept}"),
+        (None, _) => "there is no former generation to go back to".into(),
+    }
 }
 
 impl Refusal {
@@ -113,6 +153,12 @@ impl Refusal {
             Self::Configure { .. } => "configure",
             Self::Rehearsal { .. } => "rehearsal",
             Self::Quarantined { .. } => "quarantined",
+            Self::WrongDigest { .. } => "wrong_digest",
+            Self::Untrusted { .. } => "untrusted",
+            Self::NothingToCompare => "nothing_to_compare",
+            Self::SameAsActive => "same_as_active",
+            Self::NoTrial => "no_trial",
+            Self::NotKept { .. } => "not_kept",
             Self::ShuttingDown => "shutting_down",
         }
     }

@@ -18,12 +18,14 @@ pub struct RequestHead {
     pub tried: Vec<EndpointId>,
     /// The beginning of its body, as far as the policy needs it.
     pub body_prefix: Box<[u8]>,
+    /// The candidate on trial that this request was drawn for; 0 for none.
+    pub drawn_for: u64,
 }
 
 impl RequestHead {
     /// A request that has not been anywhere.
     pub fn new(parts: http::request::Parts, client: IpAddr) -> Self {
-        Self { parts, client, tried: Vec::new(), body_prefix: Box::default() }
+        Self { parts, client, tried: Vec::new(), body_prefix: Box::default(), drawn_for: 0 }
     }
 }
 

@@ -13,7 +13,10 @@ use crate::{
     fallback::Fallback,
     generation::Instance,
     metrics::{FallbackMetrics, GenerationMetrics},
+    trial::{Draw, Tally, Trial, TrialMode},
 };
+
+mod on_trial;
 
 /// The contract's answer for "the proxy may choose".
 pub const DECLINE: u32 = u32::MAX;
@@ -37,6 +40,8 @@ pub struct Picked {
     pub cost_ns: u64,
     /// What else the policy said, if it said anything.
     pub reply: Option<Box<Reply>>,
+    /// What it had to do with a trial: to be given back with the result.
+    pub draw: Draw,
 }
 
 /// What a seat tells the control side.
@@ -63,6 +68,10 @@ enum Order {
     Install { instance: Box<Instance>, carry: bool, done: oneshot::Sender<Result<Installed, Fault>> },
     Remove { done: oneshot::Sender<()> },
     Save { done: oneshot::Sender<Option<Saved>> },
+    Try { instance: Box<Instance>, mode: TrialMode, done: oneshot::Sender<Result<Installed, Fault>> },
+    Share { step: u32, share: f64, done: oneshot::Sender<()> },
+    Observe { done: oneshot::Sender<Option<Tally>> },
+    EndTrial { promote: bool, done: oneshot::Sender<bool> },
 }
 
 /// The control side's end of a seat.
@@ -121,6 +130,30 @@ impl SeatHandle {
         self.ask(|done| Order::Save { done }).await
     }
 
+    /// Puts an instance on trial beside the policy that serves, with a copy of that one's state.
+    pub(crate) fn put_on_trial(
+        &self,
+        instance: Instance,
+        mode: TrialMode,
+    ) -> impl Future<Output = Result<Result<Installed, Fault>, WorkerGone>> + use<> {
+        self.ask(move |done| Order::Try { instance: Box::new(instance), mode, done })
+    }
+
+    /// Changes the candidate's share of the requests.
+    pub(crate) async fn set_share(&self, step: u32, share: f64) -> Result<(), WorkerGone> {
+        self.ask(|done| Order::Share { step, share, done }).await
+    }
+
+    /// What has been counted of the trial.
+    pub(crate) async fn observe(&self) -> Result<Option<Tally>, WorkerGone> {
+        self.ask(|done| Order::Observe { done }).await
+    }
+
+    /// Ends the trial; with `promote`, the candidate takes the seat. Says whether it did.
+    pub(crate) async fn end_trial(&self, promote: bool) -> Result<bool, WorkerGone> {
+        self.ask(|done| Order::EndTrial { promote, done }).await
+    }
+
     fn ask<T, O: FnOnce(oneshot::Sender<T>) -> Order>(
         &self,
         order: O,
@@ -141,6 +174,9 @@ impl SeatInbox {
         let Self { worker, seed, clock, mut orders, reports } = self;
         let seat = Rc::new(RefCell::new(Seat {
             worker,
+            seed: seed ^ u64::from(worker),
+            trial: None,
+            faults: 0,
             fallback: Fallback::new(seed ^ u64::from(worker)),
             fallback_metrics: FallbackMetrics::new(&snapshot.name),
             snapshot,
@@ -181,6 +217,11 @@ pub struct Seat {
     worker: u32,
     snapshot: Arc<ClusterSnapshot>,
     occupant: Option<Instance>,
+    /// A candidate beside it.
+    trial: Option<Box<Trial>>,
+    seed: u64,
+    /// How many there were, ever.
+    faults: u64,
     /// Of the last generation that sat here: faults are counted when their instance is gone already.
     metrics: Option<GenerationMetrics>,
     fallback: Fallback,
@@ -195,14 +236,35 @@ pub struct Seat {
 }
 
 impl Seat {
+    fn obey(&mut self, order: Order) {
+        // A requester who no longer waits is no reason to fail.
+        match order {
+            Order::Install { instance, carry, done } => drop(done.send(self.install(*instance, carry))),
+            Order::Remove { done } => {
+                (self.occupant, self.tick_at) = (None, u64::MAX);
+                let _ = done.send(());
+            }
+            Order::Save { done } => drop(done.send(self.save())),
+            Order::Try { instance, mode, done } => drop(done.send(self.begin_trial(*instance, mode))),
+            Order::Share { step, share, done } => {
+                if let Some(trial) = &mut self.trial {
+                    trial.set_share(step, share);
+                }
+                let _ = done.send(());
+            }
+            Order::Observe { done } => drop(done.send(self.tally())),
+            Order::EndTrial { promote, done } => drop(done.send(self.end_trial(promote))),
+        }
+    }
+
     /// Who can be picked; a pick's index counts in here.
     pub fn snapshot(&self) -> &Arc<ClusterSnapshot> {
         &self.snapshot
     }
 
-    /// Whether the policy hears how requests went. If not, [`Self::on_result`] does nothing.
+    /// Whether anybody hears how requests went. If not, [`Self::hear`] does nothing.
     pub fn hears_results(&self) -> bool {
-        self.occupant.as_ref().is_some_and(|occupant| occupant.exports.feedback)
+        self.trial.is_some() || self.occupant.as_ref().is_some_and(|occupant| occupant.exports.feedback)
     }
 
     /// Who carries out the probes that policies ask for, and whether somebody reads what they explain.
@@ -213,7 +275,12 @@ impl Seat {
 
     /// What has to be done for the policy ahead of a pick.
     pub fn needs(&self) -> Needs {
-        self.occupant.as_ref().map_or(Needs::default(), |occupant| occupant.needs)
+        let needs = |instance: Option<&Instance>| instance.map_or(Needs::default(), |instance| instance.needs);
+        let own = needs(self.occupant.as_ref());
+        match &self.trial {
+            None => own,
+            Some(trial) => own.and(needs(trial.instance.as_ref())),
+        }
     }
 
     /// Shows the policy other endpoints from now on.
@@ -230,11 +297,20 @@ impl Seat {
                 self.fault(fault);
             }
         }
+        self.show_trial();
     }
 
     /// An endpoint for a request. `hash`: of what the route is keyed by, or 0. None only when the request has been to
     /// all endpoints there are.
+    #[inline]
     pub fn pick(&mut self, hash: u64, request: &mut RequestHead) -> Option<Picked> {
+        match self.trial {
+            None => self.pick_seated(hash, request),
+            Some(_) => self.pick_on_trial(hash, request),
+        }
+    }
+
+    fn pick_seated(&mut self, hash: u64, request: &mut RequestHead) -> Option<Picked> {
         let now = self.clock.now();
         let Some(occupant) = &mut self.occupant else {
             self.fallback_metrics.no_policy.increment(1);
@@ -257,11 +333,13 @@ impl Seat {
         }
         match answer {
             Ok(_) if reply.as_ref().is_some_and(|reply| reply.rejection.is_some()) => {
-                return Some(Picked { index: DECLINE, generation, at, cost_ns, reply });
+                let draw = Draw::default();
+                return Some(Picked { index: DECLINE, generation, at, cost_ns, draw, reply });
             }
             Ok(index) => match self.snapshot.get(index) {
                 Some(endpoint) if request.tried.is_empty() || !request.tried.contains(&endpoint.id) => {
-                    return Some(Picked { index, generation, at, cost_ns, reply });
+                    let draw = Draw::default();
+                    return Some(Picked { index, generation, at, cost_ns, draw, reply });
                 }
                 Some(_) => self.fallback_metrics.tried_again.increment(1),
                 None if index == DECLINE => self.fallback_metrics.declined.increment(1),
@@ -300,11 +378,12 @@ impl Seat {
     fn fall_back(&mut self, began: u64, request: &RequestHead) -> Option<Picked> {
         let index = self.fallback.pick(&self.snapshot, &request.tried)?;
         let at = self.clock.now();
-        Some(Picked { index, generation: 0, at, cost_ns: at.saturating_sub(began), reply: None })
+        let (draw, reply) = (Draw::default(), None);
+        Some(Picked { index, generation: 0, at, cost_ns: at.saturating_sub(began), draw, reply })
     }
 
-    /// Tells the policy how an attempt went.
-    pub fn on_result(&mut self, now: u64, result: &AttemptResult) {
+    /// Tells the policy in the seat how an attempt went.
+    fn on_result(&mut self, now: u64, result: &AttemptResult) {
         let Some(occupant) = &mut self.occupant else { return };
         if !occupant.exports.feedback {
             return;
@@ -319,8 +398,13 @@ impl Seat {
         }
     }
 
-    /// Tells the policy what a probe came to.
+    /// Tells the policy what a probe came to, and a candidate beside it, whoever has asked for it.
     pub fn on_probe(&mut self, now: u64, probe: &ProbeResult) {
+        self.on_probe_seated(now, probe);
+        self.tell_candidate(|seat| seat.on_probe_seated(now, probe));
+    }
+
+    fn on_probe_seated(&mut self, now: u64, probe: &ProbeResult) {
         let Some(occupant) = self.occupant.as_mut().filter(|occupant| occupant.exports.probing) else { return };
         let answer = occupant.lane.on_probe(now, probe);
         if let Some(on_probe) = self.metrics.as_ref().and_then(|metrics| metrics.on_probe.as_ref()) {
@@ -332,8 +416,13 @@ impl Seat {
         }
     }
 
-    /// Calls the policy because it is time to.
+    /// Calls the policy because it is time to, and a candidate beside it.
     fn tick(&mut self) {
+        self.tick_seated();
+        self.tell_candidate(Self::tick_seated);
+    }
+
+    fn tick_seated(&mut self) {
         let now = self.clock.now();
         if now < self.tick_at {
             return;
@@ -354,8 +443,8 @@ impl Seat {
 
     /// How long it is until the next tick; for ever when there is none.
     fn until_tick(&self) -> Option<Duration> {
-        let wait = self.tick_at.saturating_sub(self.clock.now());
-        (self.tick_at != u64::MAX).then(|| Duration::from_nanos(wait))
+        let next = self.next_tick();
+        (next != u64::MAX).then(|| Duration::from_nanos(next.saturating_sub(self.clock.now())))
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -364,6 +453,7 @@ impl Seat {
             metrics.fault(&fault);
         }
         self.fallback_metrics.fault.increment(1);
+        self.faults += 1;
         let generation = occupant.generation.number;
         if fault.is_fatal() {
             // Nobody sits here until the control side has built a new instance, off this thread.
@@ -372,24 +462,6 @@ impl Seat {
         }
         // A full channel means that the control side knows more than enough already: the counters have it all.
         let _ = self.reports.try_send(Report { worker: self.worker, generation, fault });
-    }
-
-    /// Does what the control side asks for.
-    fn obey(&mut self, order: Order) {
-        // A requester who no longer waits is no reason to fail.
-        match order {
-            Order::Install { instance, carry, done } => {
-                let _ = done.send(self.install(*instance, carry));
-            }
-            Order::Remove { done } => {
-                self.occupant = None;
-                self.tick_at = u64::MAX;
-                let _ = done.send(());
-            }
-            Order::Save { done } => {
-                let _ = done.send(self.save());
-            }
-        }
     }
 
     fn install(&mut self, mut instance: Instance, carry: bool) -> Result<Installed, Fault> {

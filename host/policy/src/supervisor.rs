@@ -1,20 +1,31 @@
 //! The control side of a cluster's policy: swaps it, rebuilds it, rolls it back.
 
+mod status;
+mod trials;
+
+pub use status::{SupervisorStatus, Swapped, TrialStatus};
+pub use trials::TrialSpec;
+
 use std::{
     collections::VecDeque,
+    future::Future,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use sluicegate_core::ClusterSnapshot;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use crate::{
-    Clock, Digest, Engine, Fault, Generation, GenerationSpec, Instance, Plugin, Refusal, Rehearsal, Report, Saved,
-    SeatHandle, SeatInbox, metrics::SwapMetrics, seat,
+    Artifact, Cause, Clock, Digest, Engine, Fault, Generation, GenerationSpec, Installed, Instance, Plugin, Refusal,
+    Rehearsal, Report, Saved, SeatHandle, SeatInbox, WorkerGone,
+    history::{Change, Event, History, Times},
+    metrics::SwapMetrics,
+    seat,
 };
 
-/// How many former generations can be gone back to without a compile.
+/// How many former generations can be gone back to without a compile. Each holds on to its code, some hundred kilobytes;
+/// whoever has to go back further than four versions wants a certain one, and has its file.
 const KEPT: usize = 4;
 
 /// Reports that may wait for the supervisor. When more come the counters still have them.
@@ -36,40 +47,9 @@ pub struct Supervisor {
     quarantined: Option<(Digest, Arc<str>)>,
     numbers: u64,
     last_refusal: Option<String>,
+    trial: Option<trials::Trial>,
+    history: History,
     metrics: SwapMetrics,
-}
-
-/// A swap that took place.
-#[derive(Clone, Debug)]
-pub struct Swapped {
-    /// The generation that serves now.
-    pub generation: u64,
-    /// Whether there was nothing to do: the same code and configuration serve already.
-    pub unchanged: bool,
-    /// Whether the state of the predecessor was carried over: none when there was none to carry, an error when a
-    /// worker's instance refused it and started fresh.
-    pub carried: Option<Result<(), String>>,
-    /// What the rehearsal has shown.
-    pub rehearsal: Option<Rehearsal>,
-    /// Whether the code came from the cache.
-    pub cached: bool,
-    /// To compile it, or to read it from the cache.
-    pub load_time: Duration,
-    /// From the call to the last worker's switch.
-    pub total_time: Duration,
-}
-
-/// What is known of a cluster's policy at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct SupervisorStatus {
-    /// The generation that serves; none when the native fallback does.
-    pub active: Option<Arc<Generation>>,
-    /// Generations that can be gone back to, the latest last.
-    pub kept: Vec<Arc<Generation>>,
-    /// Faults of the active generation within the window.
-    pub recent_faults: usize,
-    /// Why the last change was refused; none when the last change was not.
-    pub last_refusal: Option<String>,
 }
 
 impl Supervisor {
@@ -98,6 +78,8 @@ impl Supervisor {
             quarantined: None,
             numbers: 0,
             last_refusal: None,
+            trial: None,
+            history: History::default(),
         };
         (supervisor, inboxes, reports)
     }
@@ -109,6 +91,8 @@ impl Supervisor {
             kept: self.kept.iter().cloned().collect(),
             recent_faults: self.faults.len(),
             last_refusal: self.last_refusal.clone(),
+            trial: self.trial.as_ref().map(trials::Trial::status),
+            history: Arc::clone(self.history.changes()),
         }
     }
 
@@ -120,8 +104,8 @@ impl Supervisor {
 
     /// Replaces the policy: compiles, inspects, rehearses, publishes. What is refused is never seen by a request, and
     /// what served before goes on.
-    pub async fn swap(&mut self, plugin: Plugin) -> Result<Swapped, Refusal> {
-        let result = self.try_swap(plugin).await;
+    pub async fn swap(&mut self, plugin: Plugin, cause: &Cause) -> Result<Swapped, Refusal> {
+        let result = self.try_swap(plugin, cause).await;
         let label = match &result {
             Ok(swapped) if swapped.unchanged => "unchanged",
             Ok(swapped) => {
@@ -135,31 +119,29 @@ impl Supervisor {
         result
     }
 
-    async fn try_swap(&mut self, plugin: Plugin) -> Result<Swapped, Refusal> {
+    /// Takes in that a policy was refused before it came to this.
+    pub fn refuse(&mut self, refusal: Refusal) -> Refusal {
+        self.metrics.ended(refusal.label());
+        self.last_refusal = Some(refusal.to_string());
+        refusal
+    }
+
+    async fn try_swap(&mut self, plugin: Plugin, cause: &Cause) -> Result<Swapped, Refusal> {
         let start = Instant::now();
-        let Plugin { name: policy, bytes, config } = plugin;
-        let engine = Arc::clone(&self.engine);
-        let artifact = off_thread(move || engine.load(&bytes)).await?;
-        let (cached, load_time) = (artifact.cached, artifact.load_time);
-        if let Some(active) = self.active.as_ref().filter(|active| active.is_same(&artifact, &config)) {
+        let (artifact, load_time) = self.load(&plugin).await?;
+        let cached = artifact.cached;
+        if let Some(active) = self.active.as_ref().filter(|active| active.is_same(&artifact, &plugin.config)) {
             let generation = active.number;
             let total_time = start.elapsed();
             let (carried, rehearsal) = (None, None);
             return Ok(Swapped { generation, unchanged: true, carried, rehearsal, cached, load_time, total_time });
         }
-        if self.quarantined.as_ref().is_some_and(|(digest, of)| *digest == artifact.digest && *of == config) {
-            return Err(Refusal::Quarantined { faults: self.engine.limits.faults });
-        }
-        let carries = artifact.exports.state;
-        let saved = match self.seats.first() {
-            Some(seat) if carries => seat.save().await.map_err(|_| Refusal::ShuttingDown)?,
-            _ => None,
-        };
-        let (cluster, seed, workers) = (Arc::clone(&self.cluster), self.seed, self.seats.len() as u32);
-        let spec = GenerationSpec { cluster, policy, artifact, config, seed, workers };
-        let candidate = Generation::after(self.active.as_deref(), self.numbers + 1, spec);
+        let (candidate, saved) = self.candidate(&plugin, artifact, Generation::after).await?;
+        let rehearsed = Instant::now();
         let (instances, rehearsal) = self.prepare(&candidate, saved).await?;
+        let rehearse = rehearsed.elapsed();
         self.numbers += 1;
+        let switched = Instant::now();
         let carried = match self.publish(instances, true).await {
             Ok(carried) => carried,
             Err(refusal) => {
@@ -167,15 +149,86 @@ impl Supervisor {
                 return Err(refusal);
             }
         };
-        self.kept.extend(self.active.replace(candidate));
+        self.end_trial(&Cause { why: "what it was compared with was replaced".into(), at: cause.at }).await;
+        let times = Times { load: load_time, rehearse, switch: switched.elapsed() };
+        let change = Change::new(Event::Swapped, cause, Some(&candidate));
+        self.history.add(Change { carried: carried.clone(), times, ..change });
+        self.take_over(candidate);
+        let total_time = start.elapsed();
+        let rehearsal = Some(rehearsal);
+        Ok(Swapped { generation: self.numbers, unchanged: false, carried, rehearsal, cached, load_time, total_time })
+    }
+
+    /// Compiles a plugin, or finds its code.
+    async fn load(&self, plugin: &Plugin) -> Result<(Arc<Artifact>, Duration), Refusal> {
+        let (start, engine, bytes) = (Instant::now(), Arc::clone(&self.engine), Arc::clone(&plugin.bytes));
+        let artifact = off_thread(move || engine.load(&bytes)).await?;
+        Ok((artifact, start.elapsed()))
+    }
+
+    /// The next generation, which nobody knows yet, and the state that it is to be given.
+    async fn candidate(
+        &self,
+        plugin: &Plugin,
+        artifact: Arc<Artifact>,
+        make: fn(Option<&Generation>, u64, GenerationSpec) -> Arc<Generation>,
+    ) -> Result<(Arc<Generation>, Option<Saved>), Refusal> {
+        let (policy, config) = (Arc::clone(&plugin.name), Arc::clone(&plugin.config));
+        if self.quarantined.as_ref().is_some_and(|(digest, of)| *digest == artifact.digest && *of == config) {
+            return Err(Refusal::Quarantined { faults: self.engine.limits.faults });
+        }
+        let saved = self.saved(&artifact).await?;
+        let (cluster, seed, workers) = (Arc::clone(&self.cluster), self.seed, self.seats.len() as u32);
+        let spec = GenerationSpec { cluster, policy, artifact, config, seed, workers };
+        Ok((make(self.active.as_deref(), self.numbers + 1, spec), saved))
+    }
+
+    /// What the active policy has learnt, for a policy that may be able to use it.
+    async fn saved(&self, artifact: &Artifact) -> Result<Option<Saved>, Refusal> {
+        match self.seats.first() {
+            Some(seat) if artifact.exports.state => seat.save().await.map_err(|_| Refusal::ShuttingDown),
+            _ => Ok(None),
+        }
+    }
+
+    /// Goes back to a kept generation, without a compile: the one with this number, or the latest.
+    pub async fn roll_back(&mut self, to: Option<u64>, cause: &Cause) -> Result<u64, Refusal> {
+        let index = match to {
+            Some(number) => self.kept.iter().position(|kept| kept.number == number),
+            None => self.kept.len().checked_sub(1),
+        };
+        let Some(former) = index.and_then(|index| self.kept.get(index)).cloned() else {
+            return Err(Refusal::NotKept { asked: to, kept: self.kept.iter().map(|kept| kept.number).collect() });
+        };
+        let (start, saved) = (Instant::now(), self.saved(&former.spec.artifact).await?);
+        let (instances, _) = self.prepare(&former, saved).await?;
+        let (rehearse, switched) = (start.elapsed(), Instant::now());
+        let carried = match self.publish(instances, true).await {
+            Ok(carried) => carried,
+            Err(refusal) => {
+                self.restore_active().await;
+                return Err(refusal);
+            }
+        };
+        self.end_trial(&Cause { why: "what it was compared with was rolled back".into(), at: cause.at }).await;
+        let times = Times { rehearse, switch: switched.elapsed(), ..Times::default() };
+        self.history.add(Change { carried, times, ..Change::new(Event::RolledBack, cause, Some(&former)) });
+        let (from, number) = (self.active.as_ref().map(|active| active.number), former.number);
+        tracing::warn!(cluster = %self.cluster, from, to = number, why = %cause.why, "policy rolled back");
+        self.metrics.ended("rolled_back");
+        self.kept.retain(|kept| kept.number != number);
+        self.take_over(former);
+        Ok(number)
+    }
+
+    /// This generation sits in all seats now.
+    fn take_over(&mut self, generation: Arc<Generation>) {
+        self.kept.extend(self.active.replace(generation));
         if self.kept.len() > KEPT {
             self.kept.pop_front();
         }
         self.quarantined = None;
         self.became_active();
-        let total_time = start.elapsed();
-        let rehearsal = Some(rehearsal);
-        Ok(Swapped { generation: self.numbers, unchanged: false, carried, rehearsal, cached, load_time, total_time })
     }
 
     fn became_active(&mut self) {
@@ -207,16 +260,7 @@ impl Supervisor {
     async fn publish(&self, instances: Vec<Instance>, carry: bool) -> Result<Option<Result<(), String>>, Refusal> {
         let orders: Vec<_> =
             self.seats.iter().zip(instances).map(|(seat, instance)| seat.install(instance, carry)).collect();
-        let mut result = Ok(None);
-        for order in orders {
-            match (order.await.map_err(|_| Refusal::ShuttingDown)?, &mut result) {
-                (Err(fault), _) => result = Err(fault.into()),
-                // One refusal among the workers is what the operator should hear of.
-                (Ok(_), Ok(Some(Err(_))) | Err(_)) => {}
-                (Ok(installed), Ok(carried)) => *carried = installed.carried.or(carried.take()),
-            }
-        }
-        result
+        all_installed(orders).await
     }
 
     /// Puts the active generation back into all seats, after a publication that failed half-way.
@@ -240,7 +284,10 @@ impl Supervisor {
     }
 
     /// Takes in a fault: rebuilds the instance if it died, or rolls the generation back if it faults too often.
-    pub async fn handle(&mut self, report: Report) {
+    pub async fn handle(&mut self, report: Report, at: SystemTime) {
+        if self.trial.as_ref().is_some_and(|trial| trial.is_of(report.generation)) {
+            return self.trial_faulted(report.worker, &report.fault, at).await;
+        }
         let Some(active) = self.active.clone().filter(|active| active.number == report.generation) else { return };
         let now = self.clock.now();
         let window = self.engine.limits.fault_window.as_nanos() as u64;
@@ -253,16 +300,14 @@ impl Supervisor {
         let generation = active.number;
         tracing::warn!(cluster = %self.cluster, %policy, generation, worker, label = fault.label(), "policy fault: {fault}");
         if self.faults.len() >= self.engine.limits.faults {
-            self.quarantine(&active).await;
+            self.quarantine(&active, &fault, at).await;
         } else if fault.is_fatal() {
-            self.rebuild(&active, worker).await;
+            self.rebuild(&active, worker, &fault, at).await;
         }
     }
 
-    async fn rebuild(&mut self, active: &Arc<Generation>, worker: u32) {
-        let (engine, clock, snapshot) = (Arc::clone(&self.engine), self.clock, Arc::clone(&self.snapshot));
-        let generation = Arc::clone(active);
-        let made = off_thread(move || generation.instance(&engine, worker, snapshot, clock.now())).await;
+    async fn rebuild(&mut self, active: &Arc<Generation>, worker: u32, fault: &Fault, at: SystemTime) {
+        let made = self.instance(active, worker).await;
         let seat = self.seats.iter().find(|seat| seat.worker() == worker);
         let installed = match (made, seat) {
             (Ok(instance), Some(seat)) => seat.install(instance, false).await.ok(),
@@ -273,12 +318,13 @@ impl Supervisor {
             (_, None) => None,
         };
         if !matches!(installed, Some(Ok(_))) {
-            self.quarantine(active).await;
+            self.quarantine(active, fault, at).await;
         }
     }
 
     /// Takes the active generation out of service for good, and goes back to the last one that did no wrong.
-    async fn quarantine(&mut self, active: &Arc<Generation>) {
+    async fn quarantine(&mut self, active: &Arc<Generation>, fault: &Fault, at: SystemTime) {
+        self.end_trial(&Cause { why: "what it was compared with was quarantined".into(), at }).await;
         self.quarantined = Some((active.spec.artifact.digest, Arc::clone(&active.spec.config)));
         self.active = None;
         self.metrics.ended("rolled_back");
@@ -300,9 +346,27 @@ impl Supervisor {
                 "policy quarantined for its faults: the native fallback serves until it is replaced"
             );
         }
+        let why = format!("faults of generation {}, the last one: {fault}", active.number).into();
+        self.history.add(Change::new(Event::RolledBack, &Cause { why, at }, self.active.as_deref()));
         self.last_refusal = Some(Refusal::Quarantined { faults: self.faults.len() }.to_string());
         self.became_active();
     }
+}
+
+/// Waits until every worker has taken its instance in. Says what became of the predecessor's state.
+async fn all_installed(
+    orders: Vec<impl Future<Output = Result<Result<Installed, Fault>, WorkerGone>>>,
+) -> Result<Option<Result<(), String>>, Refusal> {
+    let mut result = Ok(None);
+    for order in orders {
+        match (order.await.map_err(|_| Refusal::ShuttingDown)?, &mut result) {
+            (Err(fault), _) => result = Err(fault.into()),
+            // One refusal among the workers is what the operator should hear of.
+            (Ok(_), Ok(Some(Err(_))) | Err(_)) => {}
+            (Ok(installed), Ok(carried)) => *carried = installed.carried.or(carried.take()),
+        }
+    }
+    result
 }
 
 /// Runs what takes long on the runtime's pool for blocking work.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use http::{HeaderMap, StatusCode};
 use sluicegate_core::{AttemptResult, InFlight, Outcome};
-use sluicegate_policy::Clock;
+use sluicegate_policy::{Clock, Draw};
 
 use crate::{
     cluster::Cluster,
@@ -27,6 +27,7 @@ pub(crate) struct Attempt {
     first_byte_us: u32,
     status: u16,
     outcome: Outcome,
+    draw: Draw,
     /// Its place among the cluster's requests, where they are limited.
     _place: Option<RequestPlace>,
 }
@@ -35,7 +36,7 @@ impl Attempt {
     pub(crate) fn begin(
         cluster: &Rc<Cluster>,
         endpoint: &Rc<WorkerEndpoint>,
-        began: u64,
+        (began, draw): (u64, Draw),
         clock: Clock,
         place: Option<RequestPlace>,
     ) -> Self {
@@ -48,6 +49,7 @@ impl Attempt {
             first_byte_us: 0,
             status: 0,
             outcome: Outcome::Cancelled,
+            draw,
             _place: place,
         }
     }
@@ -116,6 +118,6 @@ impl Drop for Attempt {
             watch.record(&result);
         }
         endpoint.metrics.finished(self.outcome, now.saturating_sub(self.began));
-        self.cluster.tell(now, result);
+        self.cluster.tell(now, self.draw, result);
     }
 }

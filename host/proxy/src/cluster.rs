@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use sluicegate_core::{AttemptResult, CircuitLimits, ClusterSnapshot, Endpoint, EndpointId, ProbeResult};
-use sluicegate_policy::{Clock, Needs, Picked, RequestHead, Seat, SeatInbox};
+use sluicegate_policy::{Clock, Draw, Needs, Picked, RequestHead, Seat, SeatInbox};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -120,7 +120,7 @@ pub(crate) struct Cluster {
     hidden: RefCell<Vec<Rc<WorkerEndpoint>>>,
     pub(crate) prober: Prober,
     /// Results that came while the seat was busy, for the next pick to deliver.
-    untold: RefCell<Vec<AttemptResult>>,
+    untold: RefCell<Vec<(Draw, AttemptResult)>>,
 }
 
 impl Cluster {
@@ -203,7 +203,7 @@ impl Cluster {
     pub(crate) fn pick(&self, began: u64, hash: u64, head: &mut RequestHead) -> Choice {
         let mut seat = self.seat.borrow_mut();
         if !self.untold.borrow().is_empty() {
-            self.untold.take().iter().for_each(|result| seat.on_result(began, result));
+            self.untold.take().iter().for_each(|(draw, result)| seat.hear(began, *draw, result));
         }
         let Some(picked) = seat.pick(hash, head) else { return Choice::Nobody };
         match self.endpoints.borrow().get(picked.index as usize) {
@@ -234,12 +234,12 @@ impl Cluster {
         self.endpoints.borrow().iter().any(|endpoint| endpoint.close_an_idle_connection())
     }
 
-    /// Tells the policy how an attempt went. An attempt can end at any place where something is dropped.
-    pub(crate) fn tell(&self, now: u64, result: AttemptResult) {
+    /// Tells the policy that picked how an attempt went. An attempt can end at any place where something is dropped.
+    pub(crate) fn tell(&self, now: u64, draw: Draw, result: AttemptResult) {
         match self.seat.try_borrow_mut() {
-            Ok(mut seat) if seat.hears_results() => seat.on_result(now, &result),
+            Ok(mut seat) if seat.hears_results() => seat.hear(now, draw, &result),
             Ok(_) => {}
-            Err(_) => self.untold.borrow_mut().push(result),
+            Err(_) => self.untold.borrow_mut().push((draw, result)),
         }
     }
 

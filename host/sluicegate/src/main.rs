@@ -1,13 +1,16 @@
 //! The binary: the command line, and the wiring of the crates that do the work.
 
+mod admin_listener;
 mod build_policy;
 mod check;
 mod cli;
 mod demo;
 mod logging;
+mod policy;
 mod run;
 mod scaffold;
 mod server;
+mod sign;
 mod systemd;
 mod upgrade;
 
@@ -28,6 +31,9 @@ fn main() -> ExitCode {
         Command::New(arguments) => scaffold::run(&arguments),
         Command::Build(arguments) => build_policy::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Policy(arguments) => policy::run(&arguments),
+        Command::Keygen(arguments) => sign::keygen(&arguments),
+        Command::Sign(arguments) => sign::sign(&arguments),
     };
     match result {
         Ok(code) => code,

@@ -75,7 +75,9 @@ async fn serve(arguments: &cli::Run, config: config::Config) -> Result<ExitCode>
     }
     let listeners = server.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let admin = server.admin_address().map(|address| address.to_string());
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listeners, admin, took_over_from, "serving");
+    let admin_socket = server.admin_socket().map(|path| path.display().to_string());
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, listeners, admin, admin_socket, took_over_from, "serving");
     let mut stopping = async || {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",

@@ -3,14 +3,13 @@
 use std::{
     env,
     hash::{BuildHasher, RandomState},
-    net::{SocketAddr, TcpListener as StdTcpListener},
-    os::fd::AsFd as _,
-    path::PathBuf,
+    net::SocketAddr,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use sluicegate_admin::Telemetry;
 use sluicegate_control::{
     Board, Plane, PlaneHandle, PlaneOptions,
@@ -19,9 +18,11 @@ use sluicegate_control::{
 };
 use sluicegate_policy::{Clock, Engine, Limits};
 use sluicegate_proxy::{ListenerSettings, OpenSocket, WorkerOptions, Workers, spawn_workers_on};
-use tokio::{net::TcpListener, sync::oneshot};
 
-use crate::upgrade::{self, Door, Sockets};
+use crate::{
+    admin_listener::{AdminListener, Bound},
+    upgrade::{self, Door, Sockets},
+};
 
 /// A proxy that serves.
 pub(crate) struct Server {
@@ -33,14 +34,6 @@ pub(crate) struct Server {
     /// Takes another configuration.
     pub(crate) plane: PlaneHandle,
     admin: Option<AdminListener>,
-}
-
-struct AdminListener {
-    address: SocketAddr,
-    /// When it is dropped, the listener ends.
-    _stop: oneshot::Sender<()>,
-    /// For the next process.
-    shared: OpenSocket,
 }
 
 impl Server {
@@ -58,7 +51,7 @@ impl Server {
             .map_err(|error| anyhow::anyhow!("the WebAssembly engine can't start: {error:#}"))?;
         // The admin address is bound before anything serves: a mistake in it should not cost a request.
         let admin = match &config.admin {
-            Some(admin) => Some(listen_for_admin(admin.address, inherited.admin).await?),
+            Some(admin) => Some(Bound::listen(admin, inherited.admin, !inherited.listeners.is_empty()).await?),
             None => None,
         };
         let workers = start_workers(&config, inherited.listeners, clock, &telemetry)?;
@@ -75,7 +68,7 @@ impl Server {
         workers.start().await?;
         board.serving();
         // Not earlier: it may be the address of a process that is ready, and this one would say that it is starting.
-        let admin = admin.map(|admin| serve_admin(admin, &telemetry, &board)).transpose()?;
+        let admin = admin.map(|admin| admin.serve(&telemetry, &board)).transpose()?;
         Ok(Self { workers, board, telemetry, plane, admin })
     }
 
@@ -86,12 +79,18 @@ impl Server {
 
     /// Where the operator's requests are answered, if anywhere.
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|admin| admin.address)
+        self.admin.as_ref().and_then(|admin| admin.address)
+    }
+
+    /// The same for a Unix socket.
+    pub(crate) fn admin_socket(&self) -> Option<&Path> {
+        self.admin.as_ref().and_then(|admin| admin.socket.as_deref())
     }
 
     /// Serves until another process does so, from the same sockets.
     pub(crate) async fn hand_over(&self, door: Option<&Door>) {
-        upgrade::hand_over(door, self.workers.sockets(), self.admin.as_ref().map(|admin| &admin.shared)).await;
+        upgrade::hand_over(door, self.workers.sockets(), self.admin.as_ref().and_then(|admin| admin.shared.as_ref()))
+            .await;
     }
 
     /// Lets requests finish, as in a drain, when another process serves from the same sockets.
@@ -142,39 +141,6 @@ fn start_workers(config: &Config, inherited: Vec<OpenSocket>, clock: Clock, tele
         }),
     };
     Ok(spawn_workers_on(count as u32, &listeners, inherited, &options)?)
-}
-
-/// The admin listener, and the same once more for the next process.
-async fn listen_for_admin(address: SocketAddr, inherited: Option<OpenSocket>) -> Result<(TcpListener, OpenSocket)> {
-    let inherited = inherited.map(|open| (open.address, StdTcpListener::from(open.socket)));
-    let fits = |asked, listener: &StdTcpListener| {
-        asked == address || listener.local_addr().is_ok_and(|local| local == address)
-    };
-    let listener = match inherited {
-        Some((asked, listener)) if fits(asked, &listener) => TcpListener::from_std(listener)?,
-        _ => {
-            let bound = TcpListener::bind(address).await;
-            bound.with_context(|| format!("can't bind the admin address {address}"))?
-        }
-    };
-    let socket = listener.as_fd().try_clone_to_owned()?;
-    Ok((listener, OpenSocket { address, socket }))
-}
-
-fn serve_admin(
-    (listener, shared): (TcpListener, OpenSocket),
-    telemetry: &Telemetry,
-    board: &Arc<Board>,
-) -> Result<AdminListener> {
-    let address = listener.local_addr()?;
-    let (stop, stopped) = oneshot::channel();
-    let status = Arc::<Board>::clone(board);
-    let stopped = async {
-        // Nothing is ever sent: the other end is dropped.
-        let _ = stopped.await;
-    };
-    tokio::spawn(sluicegate_admin::serve(listener, telemetry.clone(), status, stopped));
-    Ok(AdminListener { address, _stop: stop, shared })
 }
 
 /// The engine's limits, as configured.

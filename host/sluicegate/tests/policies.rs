@@ -48,7 +48,15 @@ fn a_good_policy_is_described() {
     let dir = folder_with(p2c());
     let text = run(dir.path(), &["check", "policy.wasm"]);
     assert_eq!((text.code, text.err.as_str()), (Some(0), ""));
-    for expected in ["core module: called directly", "0.1.0", "balancer   yes", "feedback   no", "64 picks", "\nok\n"] {
+    for expected in [
+        "fast: called directly",
+        "because it is a core module",
+        "0.1.0",
+        "balancer   yes",
+        "feedback   no",
+        "64 picks",
+        "\nok\n",
+    ] {
         assert!(text.out.contains(expected), "{expected:?} in {}", text.out);
     }
     assert!(!text.out.contains('\x1b'), "colours are for terminals");
@@ -70,11 +78,20 @@ fn a_good_policy_is_described() {
 
 #[test]
 fn a_component_is_told_apart_from_a_module() {
-    let component = wit_component::ComponentEncoder::default().module(p2c()).unwrap().encode().unwrap();
-    let dir = folder_with(&component);
-    let text = run(dir.path(), &["check", "policy.wasm"]);
-    assert_eq!((text.code, text.err.as_str()), (Some(0), ""));
-    assert!(text.out.contains("portable (a component: called through the component model)"), "{}", text.out);
+    let mut component = wit_component::ComponentEncoder::default().module(p2c()).unwrap().encode().unwrap();
+    let lane = |component: &[u8]| {
+        let dir = folder_with(component);
+        let text = run(dir.path(), &["check", "policy.wasm"]);
+        assert_eq!((text.code, text.err.as_str()), (Some(0), ""));
+        text.out
+    };
+    let text = lane(&component);
+    assert!(text.contains("fast: called directly") && text.contains("merely wraps one core module"), "{text}");
+    // With a second module, there is more to it than that.
+    component.extend([1, 13]);
+    component.extend(b"\0asm\x01\0\0\0\x05\x03\x01\0\0");
+    let text = lane(&component);
+    assert!(text.contains("portable: called through") && text.contains("it has 2 core modules"), "{text}");
 }
 
 fn check_refused(wasm: &[u8], config: &str, label: &str, reason: &str) {

@@ -1,16 +1,20 @@
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use metrics::{Counter, counter, with_local_recorder};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
     sync::oneshot,
     task::JoinHandle,
 };
 
 use super::*;
+use crate::{Answer, Call, MAX_BODY_BYTES, Problem};
 
 struct Fake {
     ready: AtomicBool,
@@ -31,6 +35,17 @@ impl Status for Fake {
     }
 }
 
+impl Api for Fake {
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        Box::pin(async move {
+            match call.path.first().map(String::as_str) {
+                Some("bad") => Err(Problem::bad_request("no such thing")),
+                _ => Ok(json!({ "changes": call.changes, "path": call.path, "body": call.body })),
+            }
+        })
+    }
+}
+
 struct Server {
     address: SocketAddr,
     fake: Arc<Fake>,
@@ -39,21 +54,50 @@ struct Server {
 }
 
 async fn start() -> Server {
+    start_with(Guard::of_loopback()).await
+}
+
+async fn start_with(guard: Guard) -> Server {
     let telemetry = Telemetry::new();
     let scrapes = with_local_recorder(&telemetry.shard(), || counter!("scrapes_total"));
     let fake = Arc::new(Fake { ready: true.into(), scrapes });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let status: Arc<dyn Status> = Arc::<Fake>::clone(&fake);
-    let done = tokio::spawn(serve(listener, telemetry, status, async { drop(stopped.await) }));
+    let desk = desk(telemetry, &fake, guard);
+    let done = tokio::spawn(serve(Listener::Tcp(listener), desk, async { drop(stopped.await) }));
     Server { address, fake, stop, done }
+}
+
+fn desk(telemetry: Telemetry, fake: &Arc<Fake>, guard: Guard) -> Desk {
+    let (status, api): (Arc<dyn Status>, Arc<dyn Api>) = (Arc::<Fake>::clone(fake), Arc::<Fake>::clone(fake));
+    Desk { telemetry, status, api, guard: guard.into() }
+}
+
+/// Sends a request to the API, and returns the status and the answer.
+async fn call(address: SocketAddr, request_line: &str, headers: &str, body: &str) -> (u16, Value) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    call_on(stream, request_line, headers, body).await
+}
+
+async fn call_on(mut stream: impl Stream, request_line: &str, headers: &str, body: &str) -> (u16, Value) {
+    let length = body.len();
+    let head = format!("{request_line} HTTP/1.1\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // An early answer closes the connection.
+    let _ = stream.write_all(body.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: application/json"), "{head}");
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
 }
 
 /// Sends a request and returns the whole answer, head and body.
 async fn ask(address: SocketAddr, request_line: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{request_line} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+    let request = format!("{request_line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -149,4 +193,73 @@ async fn a_slow_head_is_given_up_on() {
     let mut answer = String::new();
     timeout(GRACE, slow.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+const LOCAL: &str = "host: 127.0.0.1:1\r\n";
+const JSON_HERE: &str = "host: 127.0.0.1:1\r\ncontent-type: application/json; charset=utf-8\r\n";
+
+#[tokio::test]
+async fn calls_reach_the_api_and_come_back_as_json() {
+    let server = start().await;
+    let (status, answer) = call(server.address, "GET /policies/a%2Fb/history?x", LOCAL, "").await;
+    assert_eq!((status, answer), (200, json!({ "changes": false, "path": ["a/b", "history"], "body": {} })));
+    let (status, answer) = call(server.address, "POST /policies/a/swap", JSON_HERE, r#"{"x": 1}"#).await;
+    assert_eq!((status, answer), (200, json!({ "changes": true, "path": ["a", "swap"], "body": { "x": 1 } })));
+    assert_eq!(call(server.address, "POST /policies/a/swap", JSON_HERE, "").await.1["body"], json!({}));
+}
+
+#[tokio::test]
+async fn bad_calls_get_readable_errors() {
+    let server = start().await;
+    let large = format!("{{\"x\": \"{}\"}}", "y".repeat(MAX_BODY_BYTES));
+    let elsewhere = "host: evil.test\r\ncontent-type: application/json\r\n";
+    let page = "host: localhost\r\norigin: http://evil.test\r\ncontent-type: application/json\r\n";
+    for (line, headers, body, status, code) in [
+        ("POST /policies/a/swap", LOCAL, "{}", 415, "content_type"),
+        ("POST /policies/a/swap", "host: [::1]\r\ncontent-type: text/plain\r\n", "{}", 415, "content_type"),
+        ("POST /policies/a/swap", JSON_HERE, "{", 400, "bad_request"),
+        ("POST /policies/a/swap", JSON_HERE, "[]", 400, "bad_request"),
+        ("POST /policies/a/swap", JSON_HERE, &large, 413, "too_large"),
+        ("DELETE /policies/a", LOCAL, "", 405, "method"),
+        ("POST /policies/%zz/swap", JSON_HERE, "{}", 400, "bad_request"),
+        ("GET /policies/bad", LOCAL, "", 400, "bad_request"),
+        ("POST /policies/a/swap", elsewhere, "{}", 403, "host"),
+        ("GET /policies", elsewhere, "", 403, "host"),
+        ("GET /status", elsewhere, "", 403, "host"),
+        ("POST /policies/a/swap", page, "{}", 403, "origin"),
+        ("OPTIONS /policies/a/swap", page, "", 403, "origin"),
+    ] {
+        let (found, answer) = call(server.address, line, headers, body).await;
+        assert_eq!((found, &answer["error"]["code"]), (status, &json!(code)), "{line}: {answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().len() > 10, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn changes_need_the_token_where_there_is_one() {
+    let server = start_with(Guard::of_loopback().with_token("a-long-secret")).await;
+    let (status, answer) = call(server.address, "POST /policies/a/promote", JSON_HERE, "{}").await;
+    assert_eq!((status, &answer["error"]["code"]), (401, &json!("token")));
+    let wrong = format!("{JSON_HERE}authorization: Bearer a-long-secreT\r\n");
+    assert_eq!(call(server.address, "POST /policies/a/promote", &wrong, "{}").await.0, 401);
+    let right = format!("{JSON_HERE}authorization: Bearer a-long-secret\r\n");
+    assert_eq!(call(server.address, "POST /policies/a/promote", &right, "{}").await.0, 200);
+    assert_eq!(call(server.address, "GET /policies/a", LOCAL, "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_socket_is_served_like_an_address() {
+    let dir = std::env::temp_dir().join(format!("sluicegate-admin-{}", std::process::id()));
+    let _ = std::fs::remove_file(&dir);
+    let listener = Listener::Unix(UnixListener::bind(&dir).unwrap());
+    let fake = Arc::new(Fake { ready: true.into(), scrapes: Counter::noop() });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let desk = desk(Telemetry::new(), &fake, Guard::of_socket());
+    let done = tokio::spawn(serve(listener, desk, async { drop(stopped.await) }));
+    let stream = UnixStream::connect(&dir).await.unwrap();
+    let headers = "host: anything\r\ncontent-type: application/json\r\n";
+    assert_eq!(call_on(stream, "POST /policies/a/promote", headers, "{}").await.0, 200);
+    drop(stop);
+    timeout(GRACE, done).await.unwrap().unwrap();
+    std::fs::remove_file(&dir).unwrap();
 }

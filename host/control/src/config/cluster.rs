@@ -9,6 +9,7 @@ use std::{
 
 use sluicegate_core::EndpointSpec;
 
+use sluicegate_policy::Digest;
 use sluicegate_proxy::{ClusterSettings, ProbeSettings, ProxyProtocol, UpstreamProtocol};
 use toml::de::DeValue;
 
@@ -145,7 +146,7 @@ fn policy(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<PolicySpec> 
     if node.is_string() {
         return Some(PolicySpec { source: builtin(node, builtins)?, ..PolicySpec::default() });
     }
-    let table = node.table(&["name", "file", "config"], SHOULD)?;
+    let table = node.table(&["name", "file", "config", "sha256"], SHOULD)?;
     let config = table.or("config", serde_json::json!({}), |node| match node.json()? {
         config @ serde_json::Value::Object(_) => Some(config),
         _ => node.mismatch("a table"),
@@ -156,7 +157,15 @@ fn policy(node: &Node<'_>, dir: &Path, builtins: &[&str]) -> Option<PolicySpec> 
         (Some(_), Some(_)) => table.node.error("must have a name (a built-in policy) or a file, not both"),
         (None, None) => table.node.error("must have a name (a built-in policy) or a file (a wasm file)"),
     };
-    Some(PolicySpec { source: source?, config })
+    let sha256 = table.or("sha256", None, |node| {
+        const DIGITS: &str = "64 hexadecimal digits, as `sha256sum FILE` prints them";
+        match node.text(DIGITS).map(Digest::parse)? {
+            Some(_) if table.get("name").is_some() => node.error("is for a file: what is built in is what it is"),
+            Some(digest) => Some(Some(digest)),
+            None => node.mismatch(DIGITS),
+        }
+    });
+    Some(PolicySpec { source: source?, config, sha256 })
 }
 
 fn builtin(node: &Node<'_>, builtins: &[&str]) -> Option<PolicySource> {

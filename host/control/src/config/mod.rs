@@ -4,6 +4,7 @@
 //! `cluster`, `route` and `tls`), with no I/O and nothing bound on the way. Every mistake in the file is reported at once, each with
 //! its place, so that an operator mends a file in one go. Only the validated [`Config`] travels further.
 
+mod admin;
 mod cluster;
 mod diff;
 mod discovery;
@@ -25,7 +26,7 @@ pub use errors::{ConfigError, ConfigErrors};
 pub use model::{
     Admin, CertificateFiles, ClientCertificates, Cluster, ClusterTls, Config, Discovery, Dns, Eligibility, HealthCheck,
     Listener, ListenerTls, Log, LogFormat, Lookup, ModuleCache, PolicyLimits, PolicySource, PolicySpec, Question,
-    Runtime,
+    Runtime, TokenSource,
 };
 
 use std::{io::Read as _, path::Path};

@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::Pat
 
 use http::uri::{Authority, PathAndQuery};
 use sluicegate_core::{AvailabilitySpec, EndpointSpec, HealthSpec, OutlierSpec, SlowStart};
+use sluicegate_policy::Digest;
 use sluicegate_proxy::{ClientLimits, ClusterSettings, Forwarding, Route};
 use sluicegate_wire::{
     forwarded::Cidr,
     path::{PathRules, Separator},
 };
+
+use crate::trust::PublicKey;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,13 +221,15 @@ pub struct PolicySpec {
     pub source: PolicySource,
     /// The policy's own configuration: always an object. Dates of the file are strings in it.
     pub config: serde_json::Value,
+    /// What its file must be, to the bit; whatever it is when `None`.
+    pub sha256: Option<Digest>,
 }
 
 impl Default for PolicySpec {
     /// The built-in `p2c`: two random choices come close to the best spread with no tuning (Mitzenmacher, "The Power
     /// of Two Choices in Randomized Load Balancing", 2001).
     fn default() -> Self {
-        Self { source: PolicySource::Builtin("p2c".into()), config: serde_json::json!({}) }
+        Self { source: PolicySource::Builtin("p2c".into()), config: serde_json::json!({}), sha256: None }
     }
 }
 
@@ -240,8 +245,24 @@ pub enum PolicySource {
 /// The `[admin]` section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// Where it listens: 127.0.0.1:8081 by default, as what it shows is not for strangers.
-    pub address: SocketAddr,
+    /// Where it listens: 127.0.0.1:8081 by default, as what it shows and does is not for strangers; nowhere by default
+    /// where there is a socket.
+    pub address: Option<SocketAddr>,
+    /// A Unix socket where it listens, too, for this user alone. A relative path is already joined to the
+    /// configuration's directory.
+    pub socket: Option<PathBuf>,
+    /// What those have to know who change something: nothing by default, as those who can connect to a loopback address
+    /// are on this machine; needed for any other address.
+    pub token: Option<TokenSource>,
+}
+
+/// Where the admin listener's token is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// `token_file`: the first line of this file.
+    File(PathBuf),
+    /// `token_env`: an environment variable of this name.
+    Environment(String),
 }
 
 /// The `[runtime]` section.
@@ -304,6 +325,9 @@ pub struct PolicyLimits {
     /// `memory_mib`: 64 by default, room for tables over ten thousand endpoints, and still small with an instance per
     /// worker.
     pub memory_mib: u32,
+    /// `trusted_keys`: whose signatures policies' files need; none by default, which lets any file in, as who may write it
+    /// may mostly do worse.
+    pub trusted_keys: Vec<PublicKey>,
     /// `cache`: where compiled policies are kept, so that a restart does not compile them again.
     pub cache: ModuleCache,
 }
@@ -314,6 +338,7 @@ impl Default for PolicyLimits {
             pick_timeout: Duration::from_millis(1),
             setup_timeout: Duration::from_millis(1000),
             memory_mib: 64,
+            trusted_keys: Vec::new(),
             cache: ModuleCache::Default,
         }
     }

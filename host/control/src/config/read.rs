@@ -16,7 +16,7 @@ use sluicegate_wire::{
 use toml::de::DeValue;
 
 use super::{
-    Admin, Config, Dns, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Runtime, cluster, discovery, forwarding,
+    Config, Dns, Listener, Log, LogFormat, ModuleCache, PolicyLimits, Runtime, admin, cluster, discovery, forwarding,
     limits, route, tls,
     tree::{Node, Sink, Table},
 };
@@ -45,7 +45,7 @@ pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink
     let routes = root.required("route", "add a [[route]] with a cluster", |node| route::routes(node, &names));
     let clusters =
         root.required("cluster", "add a [cluster.NAME] with endpoints", |node| cluster::clusters(node, dir, builtins));
-    let admin = root.get("admin").map(|node| admin(&node, listeners.as_deref().unwrap_or_default()));
+    let admin = root.get("admin").map(|node| admin::admin(&node, dir, listeners.as_deref().unwrap_or_default()));
     let runtime = root.or("runtime", Runtime::default(), |node| runtime(node, dir));
     let limits = root.or("limits", ClientLimits::default(), limits::limits);
     let log = root.or("log", Log::default(), log);
@@ -131,16 +131,6 @@ pub(super) fn sections<'a>(node: &Node<'a>, max: usize, name: &str) -> Option<Ve
     if nodes.is_empty() { node.error(format_args!("must not be empty: add a {name}")) } else { Some(nodes) }
 }
 
-fn admin(node: &Node<'_>, listeners: &[Listener]) -> Option<Admin> {
-    let table = node.table(&["address"], "a table: write [admin]")?;
-    let default = SocketAddr::from(([127, 0, 0, 1], 8081));
-    let address = table.or("address", default, address);
-    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
-        return table.get("address").unwrap_or(table.node).error(format_args!("{address} is a listener's address"));
-    }
-    Some(Admin { address })
-}
-
 fn runtime(node: &Node<'_>, dir: &Path) -> Option<Runtime> {
     let table = node.table(&["workers", "drain_timeout_ms", "upgrade_socket"], "a table: write [runtime]")?;
     let default = Runtime::default();
@@ -172,13 +162,14 @@ fn log(node: &Node<'_>) -> Option<Log> {
 }
 
 fn policy_limits(node: &Node<'_>, dir: &Path) -> Option<PolicyLimits> {
-    const KEYS: &[&str] = &["pick_timeout_ms", "setup_timeout_ms", "memory_mib", "cache"];
+    const KEYS: &[&str] = &["pick_timeout_ms", "setup_timeout_ms", "memory_mib", "trusted_keys", "cache"];
     let table = node.table(KEYS, "a table: write [policy]; a cluster's policy goes into its [cluster.NAME]")?;
     let default = PolicyLimits::default();
     Some(PolicyLimits {
         pick_timeout: table.or("pick_timeout_ms", default.pick_timeout, |node| millis(node, 1..=MAX_PICK_MS)),
         setup_timeout: table.or("setup_timeout_ms", default.setup_timeout, |node| millis(node, 1..=MAX_SHORT_MS)),
         memory_mib: table.or("memory_mib", default.memory_mib, |node| node.integer(1..=MAX_MEMORY_MIB)),
+        trusted_keys: table.or("trusted_keys", default.trusted_keys, admin::trusted_keys),
         cache: table.or("cache", default.cache, |node| match node.as_bool() {
             Some(true) => Some(ModuleCache::Default),
             Some(false) => Some(ModuleCache::Off),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use sluicegate_core::Resource;
-use sluicegate_policy::Hedge;
+use sluicegate_policy::{Draw, Hedge};
 use tokio::time::sleep;
 
 use super::{Answer, Retries, discard, send_in_time};
@@ -44,7 +44,7 @@ pub(super) async fn race(
     settings: &ClusterSettings,
     record: &Record,
     first: Try,
-    hedge: Hedge,
+    (hedge, draw): (Hedge, Draw),
     retries: &mut Retries<'_>,
     inbound: &mut Inbound,
 ) -> (Result<Answer, Failure>, Try, bool) {
@@ -66,7 +66,7 @@ pub(super) async fn race(
         }
         // Held until the race is over: this is what counts it among the retries.
         let mut _place: Option<RetryPlace> = None;
-        if let Some((second, place)) = second(cluster, settings, record, endpoint, retries, &mut spare) {
+        if let Some((second, place)) = second(cluster, settings, record, (endpoint, draw), retries, &mut spare) {
             _place = Some(place);
             running[1] = Some(Box::pin(run(second, settings, record, &mut spare)));
         }
@@ -109,7 +109,7 @@ fn second(
     cluster: &Rc<Cluster>,
     settings: &ClusterSettings,
     record: &Record,
-    endpoint: Rc<WorkerEndpoint>,
+    (endpoint, draw): (Rc<WorkerEndpoint>, Draw),
     retries: &Retries<'_>,
     spare: &mut Inbound,
 ) -> Option<(Try, RetryPlace)> {
@@ -123,7 +123,7 @@ fn second(
     };
     let clock = record.client.worker.clock;
     let began = clock.now();
-    let attempt = Attempt::begin(cluster, &endpoint, began, clock, place);
+    let attempt = Attempt::begin(cluster, &endpoint, (began, draw), clock, place);
     Some((Try { endpoint, attempt, began }, retry))
 }
 

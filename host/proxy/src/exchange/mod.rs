@@ -96,7 +96,7 @@ pub(crate) async fn exchange(
             }
         };
         record.picked(&endpoint, &mut picked);
-        let mut attempt = Attempt::begin(&cluster, &endpoint, picked.at, clock, place);
+        let mut attempt = Attempt::begin(&cluster, &endpoint, (picked.at, picked.draw), clock, place);
         if let Some(mut reply) = picked.reply {
             set_request_headers(&mut reply, &mut inbound.head.parts.headers);
             said = Some(reply);
@@ -109,7 +109,8 @@ pub(crate) async fn exchange(
             // In a box, because it is rare and would make every request's future larger.
             Some(hedge) => {
                 let first = hedge::Try { endpoint, attempt, began: picked.at };
-                let race = hedge::race(&cluster, &settings, &record, first, hedge, &mut retries, &mut inbound);
+                let draw = said.as_ref().map_or(picked.draw, |said| said.draw);
+                let race = hedge::race(&cluster, &settings, &record, first, (hedge, draw), &mut retries, &mut inbound);
                 let (sent, winner, is_second) = Box::pin(race).await;
                 if is_second {
                     record.goes_to(&winner.endpoint);
@@ -153,7 +154,8 @@ fn choose(cluster: &Rc<Cluster>, now: u64, inbound: &mut Inbound, said: &mut Opt
         said.then.extend(named);
         if let Some(endpoint) = next {
             // Nobody had to be asked.
-            let picked = Picked { index: DECLINE, generation: said.generation, at: now, cost_ns: 0, reply: None };
+            let (generation, draw) = (said.generation, said.draw);
+            let picked = Picked { index: DECLINE, generation, at: now, cost_ns: 0, draw, reply: None };
             return Choice::Endpoint(endpoint, picked);
         }
     }

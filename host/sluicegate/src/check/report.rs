@@ -57,6 +57,7 @@ impl Examination {
             "size_bytes": self.size,
             "sha256": self.digest.to_string(),
             "lane": artifact.map(|artifact| artifact.lane().label()),
+            "lane_reason": artifact.map(|artifact| &artifact.lane_reason),
             "contract": artifact.map(Artifact::contract_version),
             "exports": artifact.map(|artifact| json!({
                 "balancer": true,
@@ -89,13 +90,12 @@ impl Examination {
 }
 
 fn describe(artifact: &Artifact, listing: &mut Listing) {
-    listing.line(
-        "lane",
-        match artifact.lane() {
-            LaneKind::Fast => "fast (a core module: called directly)",
-            LaneKind::Portable => "portable (a component: called through the component model)",
-        },
-    );
+    let how = match artifact.lane() {
+        LaneKind::Fast => "fast: called directly",
+        LaneKind::Portable => "portable: called through the component model",
+    };
+    listing.line("lane", how);
+    listing.line("", format_args!("because it is {}", artifact.lane_reason));
     listing.line("contract", artifact.contract_version());
     listing.line("exports", "balancer   yes, as it must");
     let hears = if artifact.exports.feedback { "yes: hears how requests went" } else { "no" };
