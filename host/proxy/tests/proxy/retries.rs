@@ -183,7 +183,9 @@ async fn a_burst_of_failures_waits_for_its_turn() {
     for mut client in clients {
         assert_eq!(client.response("GET").await.unwrap().status(), 200);
     }
-    assert_eq!(proxy.count("sluicegate_retries_total", &[("cause", "reset")]), 5);
+    // On a slow machine another one may have come while the fifth was counted.
+    let arrived = arrived.load(SeqCst) as u64;
+    assert_eq!(proxy.count("sluicegate_retries_total", &[("cause", "reset")]), arrived);
 }
 
 #[tokio::test]
