@@ -105,7 +105,7 @@ fn what_http1_could_read_in_another_way_goes_no_further() {
 fn an_answer_for_which_there_is_no_room_ends_and_others_go_on() {
     let origin = Echo::start();
     let (_proxy, doors) = h2::start(&format!(
-        "[limits]\nwrite_timeout_ms = 500\n[[route]]\ncluster = \"api\"\n[cluster.api]\nendpoints = [\"{}\"]\n",
+        "[limits]\nwrite_timeout_ms = 4000\n[[route]]\ncluster = \"api\"\n[cluster.api]\nendpoints = [\"{}\"]\n",
         origin.address
     ));
     for door in doors {
