@@ -313,6 +313,10 @@ fn copies_of_requests_change_nothing() {
         cluster = "a"
         mirror = { cluster = "b", percent = 50 }
         [[route]]
+        path = "/short"
+        cluster = "a"
+        mirror = { cluster = "b", percent = 100, max_body_bytes = 1000 }
+        [[route]]
         path = "/dead"
         cluster = "a"
         mirror = { cluster = "nobody", percent = 100 }
@@ -330,10 +334,7 @@ fn copies_of_requests_change_nothing() {
     for line in ["GET /v2/x?y", "host: h", "x-a: 1", "x-sluicegate-mirror: 1"] {
         assert!(copy.lines().any(|other| other == line), "{line} is missing in:\n{copy}");
     }
-    // A body is not copied.
-    let mut post = request("POST", "h", "/api", &[]);
-    *post.body_mut() = "body".into();
-    check_echo(&proxy, post, &["POST /v2", "body"], &[]);
+    copies_bodies(&proxy, &origins[1]);
     for _ in 0..200 {
         check(&proxy, request("GET", "h", "/some", &[]), 200, "");
     }
@@ -342,16 +343,55 @@ fn copies_of_requests_change_nothing() {
     for _ in 0..300 {
         check(&proxy, request("GET", "h", "/silent", &[]), 200, "");
     }
-    let metrics = proxy.admin("/metrics").1;
-    let dropped = metrics.lines().find(|line| line.starts_with("sluicegate_mirrors_dropped_total")).unwrap();
-    assert!(dropped.rsplit(' ').next().unwrap().parse::<u64>().unwrap() >= 44, "{dropped}");
+    assert!(dropped(&proxy) >= 44, "{}", dropped(&proxy));
     thread::sleep(Duration::from_millis(200));
-    let copies = origins[1].asked();
-    assert!(copies.iter().all(|copy| copy.starts_with("GET ")));
+    let mut copies = origins[1].asked();
+    copies.retain(|copy| copy.starts_with("GET "));
     // 100 of 200 on average, and within seven standard deviations of that.
     assert!((50..150).contains(&(copies.len() - 1)), "{}", copies.len());
+    assert!(!origins[1].asked().iter().any(|copy| copy.starts_with("POST /v2/6")), "it broke off");
     // Nor does it wait for copies when it stops.
     assert_eq!(proxy.stop().0, Some(0));
+}
+
+/// Bodies are copied, in their own framing, up to the length that the route allows.
+fn copies_bodies(proxy: &Proxy, mirror: &Echo) {
+    let before = dropped(proxy);
+    for (path, target, length, is_copied) in [
+        ("/api/1", "POST /v2/1\n", 4, true),
+        ("/api/2", "POST /v2/2\n", 64 * 1024, true),
+        ("/api/3", "POST /v2/3\n", 64 * 1024 + 1, false),
+        ("/short/4", "POST /short/4\n", 1000, true),
+        ("/short/5", "POST /short/5\n", 1001, false),
+    ] {
+        for is_chunked in [false, true] {
+            let mut post =
+                request("POST", "h", path, if is_chunked { &[("transfer-encoding", "chunked")] } else { &[] });
+            *post.body_mut() = "x".repeat(length);
+            let response = ask(proxy.address, post).unwrap();
+            assert!(response.body().ends_with(&"x".repeat(length)), "{path}: the request itself is as it was");
+            if is_copied {
+                let copy = eventually("a copy with a body", || {
+                    let copies = mirror.asked();
+                    let framing = if is_chunked { "\ntransfer-encoding: chunked\n" } else { "\ncontent-length: " };
+                    copies.into_iter().find(|copy| copy.starts_with(target) && copy.contains(framing))
+                });
+                assert_eq!(copy.rsplit('\n').next().unwrap(), "x".repeat(length), "{path}");
+            }
+        }
+    }
+    assert_eq!(dropped(proxy) - before, 4, "copies of what was too long");
+    assert!(!mirror.asked().iter().any(|copy| copy.starts_with("POST /v2/3") || copy.starts_with("POST /short/5")));
+    // What breaks off is not copied, and an answer that comes before all of the body stays an answer.
+    let mut stream = TcpStream::connect(proxy.address).unwrap();
+    stream.write_all(b"POST /api/6 HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nhalf").unwrap();
+    drop(stream);
+}
+
+fn dropped(proxy: &Proxy) -> u64 {
+    let metrics = proxy.admin("/metrics").1;
+    let line = metrics.lines().find(|line| line.starts_with("sluicegate_mirrors_dropped_total")).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crate::{
     client_body::ClientBody,
     endpoint_stream::EndpointStream,
     kept::{Kept, Reader},
+    mirror::Copying,
     multiplexed::Stream,
     record::Record,
     upstream::Upstream,
@@ -78,6 +79,8 @@ pub(crate) enum RequestBody {
     },
     /// It can be sent again.
     Kept(Reader),
+    /// All of it, if it was not sent yet.
+    Whole(Bytes),
 }
 
 /// A client's body, which is read to its end even when it is dropped before that.
@@ -88,6 +91,8 @@ pub(crate) struct Lingering {
     is_unasked: bool,
     /// What was read ahead of its being sent.
     early: Option<Box<Early>>,
+    /// Who gets a copy of it. In a box, because it is rare.
+    copying: Option<Box<Copying>>,
 }
 
 /// The beginning of a body, for a policy that looks at it.
@@ -133,7 +138,11 @@ impl Lingering {
             early.bytes = early.bytes.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
         }
         match &frame {
-            Some(Ok(frame)) if upload.passes(frame) => {}
+            Some(Ok(frame)) if upload.passes(frame) => {
+                if self.copying.is_some() {
+                    self.copy(frame);
+                }
+            }
             Some(Ok(_)) => {
                 upload.broke.set(true);
                 // The rest is still taken from the client, for a while.
@@ -143,7 +152,12 @@ impl Lingering {
                 upload.broke.set(true);
                 self.incoming = None;
             }
-            None => self.incoming = None,
+            None => {
+                self.incoming = None;
+                if let Some(copying) = self.copying.take() {
+                    copying.send();
+                }
+            }
         }
         Poll::Ready(frame)
     }
@@ -180,6 +194,19 @@ impl Lingering {
         prefix.into()
     }
 
+    fn copy(&mut self, frame: &Frame<Bytes>) {
+        let Some(mut copying) = self.copying.take() else { return };
+        if !frame.data_ref().is_none_or(|data| copying.take(data)) {
+            return;
+        }
+        // Nobody asks for more behind the last frame.
+        if frame.is_trailers() || self.is_end_stream() {
+            copying.send();
+        } else {
+            self.copying = Some(copying);
+        }
+    }
+
     pub(crate) fn is_end_stream(&self) -> bool {
         self.early.as_ref().is_none_or(|early| early.frames.is_empty())
             && self.incoming.as_ref().is_none_or(ClientBody::is_end_stream)
@@ -201,7 +228,7 @@ impl RequestBody {
     /// A client's body. With `is_unasked`, the client sends it only when it is asked to ("100 Continue").
     pub(crate) fn streaming(incoming: ClientBody, is_unasked: bool) -> Self {
         Self::Streaming {
-            incoming: Lingering { incoming: Some(incoming), is_unasked, early: None },
+            incoming: Lingering { incoming: Some(incoming), is_unasked, early: None, copying: None },
             upload: Rc::default(),
         }
     }
@@ -221,9 +248,20 @@ impl RequestBody {
         }
     }
 
+    /// Lets it be copied as it passes. The copy comes back where there is nothing to wait for.
+    pub(crate) fn copy_to(&mut self, copying: Copying) -> Option<Copying> {
+        match self {
+            Self::Streaming { incoming, .. } => {
+                incoming.copying = Some(Box::new(copying));
+                None
+            }
+            _ => Some(copying),
+        }
+    }
+
     pub(crate) fn upload(&self) -> Option<Rc<Upload>> {
         match self {
-            Self::Empty => None,
+            Self::Empty | Self::Whole(_) => None,
             Self::Streaming { upload, .. } => Some(Rc::clone(upload)),
             Self::Kept(reader) => Some(Rc::clone(&reader.kept().upload)),
         }
@@ -239,6 +277,8 @@ impl Body for RequestBody {
             Self::Empty => Poll::Ready(None),
             Self::Streaming { incoming, upload } => incoming.poll_frame(cx, upload),
             Self::Kept(reader) => reader.poll_frame(cx),
+            Self::Whole(data) if data.is_empty() => Poll::Ready(None),
+            Self::Whole(data) => Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
         }
     }
 
@@ -247,6 +287,7 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Streaming { incoming, .. } => incoming.is_end_stream(),
             Self::Kept(reader) => reader.is_end_stream(),
+            Self::Whole(data) => data.is_empty(),
         }
     }
 
@@ -255,6 +296,7 @@ impl Body for RequestBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streaming { incoming, .. } => incoming.size_hint(),
             Self::Kept(reader) => reader.size_hint(),
+            Self::Whole(data) => SizeHint::with_exact(data.len() as u64),
         }
     }
 }
@@ -293,7 +335,11 @@ impl Source {
             Self::Here(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Self::Http1(upstream) => upstream.poll_frame(cx).map_err(Into::into),
             Self::Switched(_) | Self::Opened(_) => Poll::Ready(None),
-            Self::Http2 { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Self::Http2 { incoming, .. } => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                // hyper takes it for an end when a stream is reset without an error, in the middle of a body as well.
+                None if !incoming.is_end_stream() => Poll::Ready(Some(Err("reset before its end".into()))),
+                frame => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+            },
         }
     }
 
