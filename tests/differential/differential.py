@@ -102,7 +102,7 @@ def judge(text, answer, closed, messages, bad, broken):
     if len(messages) != len([status for status in finals if status == 200]):
         return f"{len(messages)} forwarded, but statuses {statuses}", refused
     # Who asks for it, or speaks HTTP/1.0, gets no more after the answer.
-    is_last = b"\r\nconnection: close\r\n" in answer or answer.startswith(b"HTTP/1.0")
+    is_last = b"\r\nconnection: close\r\n" in answer or re.search(rb"HTTP/1\.0 \d", answer)
     if not refused and closed and not is_last:
         return f"neither refused nor answered: {statuses}", refused
     return None, refused

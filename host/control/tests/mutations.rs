@@ -135,7 +135,7 @@ fn mutate(rng: &mut Rng, mut text: String, others: &[String]) -> String {
             _ => {
                 let other = &others[below(rng, others.len())];
                 let lines: Vec<&str> = other.split_inclusive('\n').collect();
-                text.insert_str(at, lines[below(rng, lines.len())]);
+                text.insert_str(at, lines.get(below(rng, lines.len())).copied().unwrap_or_default());
             }
         }
     }
@@ -154,7 +154,8 @@ fn files(folder: &str) -> Vec<String> {
 fn configurations_are_refused_or_make_sense() {
     let good = [files("tests/config/good"), files("tests/config/bad"), files("../../examples")].concat();
     again_and_again(|rng| {
-        let text = mutate(rng, good[below(rng, good.len())].clone(), &good);
+        let text = good[below(rng, good.len())].clone();
+        let text = mutate(rng, text, &good);
         match parse(&text, Path::new("/etc/sluicegate/test.toml"), BUILTINS) {
             Err(errors) => assert!(!errors.to_string().is_empty(), "{text}"),
             Ok(config) => {
@@ -176,7 +177,8 @@ fn lists_of_endpoints_are_refused_or_make_sense() {
     ];
     let good = good.map(ToOwned::to_owned);
     again_and_again(|rng| {
-        let text = mutate(rng, good[below(rng, good.len())].clone(), &good);
+        let text = good[below(rng, good.len())].clone();
+        let text = mutate(rng, text, &good);
         if let Ok(endpoints) = parse_endpoints(&text, Path::new("endpoints.toml")) {
             assert!(endpoints.iter().all(|endpoint| endpoint.weight > 0), "{text}");
         }
