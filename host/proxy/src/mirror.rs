@@ -35,7 +35,7 @@ pub(crate) struct Copying {
     /// What came of the body. It is copied: what is read in small pieces may hold much larger buffers.
     bytes: BytesMut,
     limit: usize,
-    _place: Rc<()>,
+    place: Rc<()>,
 }
 
 /// Sends a copy of a request to a cluster, when all of its body has passed; with a body of up to `limit` bytes.
@@ -52,7 +52,7 @@ pub(crate) fn mirror(cluster: &Rc<Cluster>, limit: usize, inbound: &mut Inbound,
     copy.head.parts.headers.insert(MIRRORED, HeaderValue::from_static("1"));
     let client = Rc::new(client.stand_in());
     let place = Rc::clone(&worker.mirrors);
-    let copying = Copying { cluster: Rc::clone(cluster), copy, client, bytes: BytesMut::new(), limit, _place: place };
+    let copying = Copying { cluster: Rc::clone(cluster), copy, client, bytes: BytesMut::new(), limit, place };
     if let Some(copying) = inbound.body.copy_to(copying) {
         copying.send();
     }
@@ -71,12 +71,14 @@ impl Copying {
     }
 
     /// All of the body is here. Trailers are not copied.
-    pub(crate) fn send(mut self) {
-        self.copy.give(RequestBody::Whole(self.bytes.split().freeze()));
-        let record = Record::of_copy(Rc::clone(&self.client), &self.cluster);
+    pub(crate) fn send(self) {
+        let Self { cluster, mut copy, client, bytes, place, .. } = self;
+        copy.give(RequestBody::Whole(bytes.freeze()));
+        let record = Record::of_copy(client, &cluster);
         tokio::task::spawn_local(async move {
+            let _place = place;
             let whole = async {
-                let mut body = exchange(self.cluster, self.copy, record).await.into_body();
+                let mut body = exchange(cluster, copy, record).await.into_body();
                 while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
             };
             // If it takes too long, it ends here.
