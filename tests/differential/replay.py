@@ -82,7 +82,7 @@ def ask(port, raw, method):
 
 def plain(target):
     # ASGI has no empty query.
-    return target.translate(ESCAPED).removesuffix("?")
+    return re.sub("%(?![0-9A-Fa-f]{2})", "%25", target.translate(ESCAPED)).removesuffix("?")
 
 
 def differences(raw, expected, seen, keeps_last):

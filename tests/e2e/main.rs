@@ -14,6 +14,7 @@ mod hostile;
 mod ledger;
 mod lifecycle;
 mod limits;
+mod mirrors;
 mod mutations;
 mod policies;
 mod protocols;

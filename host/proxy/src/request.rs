@@ -9,6 +9,7 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
+use http_body::Body as _;
 use sluicegate_policy::RequestHead;
 use sluicegate_wire::{
     framing::{Http2Head, Violation},
