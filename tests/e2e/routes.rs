@@ -12,23 +12,23 @@ use hyper::{Request, Response};
 use sluicegate_tests::{Echo, Load, Origin, Proxy, ask, eventually, get, wasm::ByHand};
 
 /// Routes to the clusters `a`, `b` and so on, with an endpoint each.
-fn config(routes: &str, origins: &[&Echo]) -> String {
+pub(crate) fn config(routes: &str, origins: &[&Echo]) -> String {
     let clusters = ('a'..).zip(origins).map(|(name, origin)| format!("{name}.endpoints = [\"{}\"]\n", origin.address));
     format!("{routes}\n[cluster]\n{}", clusters.collect::<String>())
 }
 
 /// A request for `host` with these headers.
-fn request(method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Request<String> {
+pub(crate) fn request(method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Request<String> {
     let request = Request::builder().method(method).uri(target).header("host", host);
     headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(String::new()).unwrap()
 }
 
-fn header<'a>(response: &'a Response<String>, name: &str) -> &'a str {
+pub(crate) fn header<'a>(response: &'a Response<String>, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
 /// Asks, and checks the status and the proxy's own error, which is empty for an answer from an endpoint.
-fn check(proxy: &Proxy, request: Request<String>, status: u16, error: &str) -> Response<String> {
+pub(crate) fn check(proxy: &Proxy, request: Request<String>, status: u16, error: &str) -> Response<String> {
     let what = format!("{request:?}");
     let response = ask(proxy.address, request).unwrap();
     let got = (response.status().as_u16(), header(&response, "x-sluicegate-error"));
@@ -37,7 +37,12 @@ fn check(proxy: &Proxy, request: Request<String>, status: u16, error: &str) -> R
 }
 
 /// Asks, and checks that the endpoint got these lines and did not get others.
-fn check_echo(proxy: &Proxy, request: Request<String>, lines: &[&str], without: &[&str]) -> Response<String> {
+pub(crate) fn check_echo(
+    proxy: &Proxy,
+    request: Request<String>,
+    lines: &[&str],
+    without: &[&str],
+) -> Response<String> {
     let response = check(proxy, request, 200, "");
     for line in lines {
         assert!(response.body().lines().any(|other| other == *line), "{line} is missing in:\n{}", response.body());
@@ -297,61 +302,6 @@ fn bodies_that_are_too_long_are_refused_or_cut_off() {
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
         assert!(answer.contains("x-sluicegate-error: body_too_large"), "{answer}");
     }
-}
-
-#[test]
-fn copies_of_requests_change_nothing() {
-    let origins = [Echo::start(), Echo::start()];
-    let routes = r#"
-        [[route]]
-        path = "/api"
-        cluster = "a"
-        rewrite = { path = "/v2" }
-        mirror = { cluster = "b", percent = 100 }
-        [[route]]
-        path = "/some"
-        cluster = "a"
-        mirror = { cluster = "b", percent = 50 }
-        [[route]]
-        path = "/dead"
-        cluster = "a"
-        mirror = { cluster = "nobody", percent = 100 }
-        [[route]]
-        path = "/silent"
-        cluster = "a"
-        mirror = { cluster = "silent", percent = 100 }"#;
-    // Somebody who listens and says nothing.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let more = format!("silent.endpoints = [\"{}\"]\nnobody.endpoints = []\n", silent.local_addr().unwrap());
-    let proxy = Proxy::start(&(config(routes, &origins.each_ref()) + &more), |_| {});
-    let response = check_echo(&proxy, request("GET", "h", "/api/x?y", &[("x-a", "1")]), &["GET /v2/x?y"], &["mirror"]);
-    assert_eq!(header(&response, "x-origin"), origins[0].address.to_string());
-    let copy = eventually("a copy", || origins[1].asked().first().cloned());
-    for line in ["GET /v2/x?y", "host: h", "x-a: 1", "x-sluicegate-mirror: 1"] {
-        assert!(copy.lines().any(|other| other == line), "{line} is missing in:\n{copy}");
-    }
-    // A body is not copied.
-    let mut post = request("POST", "h", "/api", &[]);
-    *post.body_mut() = "body".into();
-    check_echo(&proxy, post, &["POST /v2", "body"], &[]);
-    for _ in 0..200 {
-        check(&proxy, request("GET", "h", "/some", &[]), 200, "");
-    }
-    check(&proxy, request("GET", "h", "/dead", &[]), 200, "");
-    // More than may be under way: the first ones fill all places.
-    for _ in 0..300 {
-        check(&proxy, request("GET", "h", "/silent", &[]), 200, "");
-    }
-    let metrics = proxy.admin("/metrics").1;
-    let dropped = metrics.lines().find(|line| line.starts_with("sluicegate_mirrors_dropped_total")).unwrap();
-    assert!(dropped.rsplit(' ').next().unwrap().parse::<u64>().unwrap() >= 44, "{dropped}");
-    thread::sleep(Duration::from_millis(200));
-    let copies = origins[1].asked();
-    assert!(copies.iter().all(|copy| copy.starts_with("GET ")));
-    // 100 of 200 on average, and within seven standard deviations of that.
-    assert!((50..150).contains(&(copies.len() - 1)), "{}", copies.len());
-    // Nor does it wait for copies when it stops.
-    assert_eq!(proxy.stop().0, Some(0));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use sluicegate_wire::framing::is_forbidden_trailer;
 use tokio::sync::oneshot;
 
-use crate::{body::UploadError, client_stream::ClientStream, connection::Early};
+use crate::{client_stream::ClientStream, connection::Early, upload::UploadError};
 
 /// A body as it comes from a client.
 #[derive(Debug)]

@@ -99,9 +99,10 @@ pub(crate) const LABELS: [&str; 19] = [
 
 impl Failure {
     /// Whether what follows on an HTTP/1.1 connection could be meant for somebody else: who asks for a tunnel may not have
-    /// waited for the answer (RFC 9931, section 4).
+    /// waited for the answer (RFC 9931, section 4), and who sends what can't be understood may mean more by it.
     pub(crate) fn ends_connection(&self) -> bool {
-        matches!(self, Self::NotSupported("CONNECT"))
+        let is_malformed = matches!(self, Self::BadRequest(_) | Self::Malformed(_) | Self::BadPath(_));
+        is_malformed || matches!(self, Self::NotSupported("CONNECT"))
     }
 
     /// Where it is in [`LABELS`].

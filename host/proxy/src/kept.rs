@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use crate::body::{Lingering, Upload, UploadError};
+use crate::upload::{Lingering, Upload, UploadError};
 
 /// The body, with what was read of it so far. Each attempt has a [`Reader`].
 #[derive(Debug)]

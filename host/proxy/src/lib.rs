@@ -42,6 +42,7 @@ mod route;
 mod sockets;
 mod timer;
 mod tunnel;
+mod upload;
 mod upstream;
 mod watch;
 mod websocket;

@@ -37,7 +37,7 @@ pub fn describe() {
     );
     describe_counter!(
         "sluicegate_mirrors_dropped_total",
-        "Requests of which no copy was sent, because too many copies were under way."
+        "Requests of which no copy was sent, because too many copies were under way, or their bodies were too long."
     );
     describe_counter!("sluicegate_upstream_connections_opened_total", "Connections made to endpoints.");
     describe_counter!("sluicegate_upstream_connections_reused_total", "Requests sent on a connection made before.");

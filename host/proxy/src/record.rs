@@ -17,7 +17,6 @@ use http::{
 use sluicegate_policy::{Picked, RequestHead};
 
 use crate::{
-    body::Upload,
     client_body::ClientBody,
     cluster::Cluster,
     connection::{ClientConnection, Early},
@@ -28,6 +27,7 @@ use crate::{
     metrics::ClusterMetrics,
     route::WorkerRoute,
     timer::LazyTimer,
+    upload::Upload,
 };
 
 /// Where the trace's id is in a valid `traceparent`.

@@ -9,6 +9,7 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
+use http_body::Body as _;
 use sluicegate_policy::RequestHead;
 use sluicegate_wire::{
     framing::{Http2Head, Violation},
@@ -100,6 +101,12 @@ impl Inbound {
         self.kept.as_ref().is_none_or(|kept| kept.is_complete())
     }
 
+    /// Gives it a body that is here.
+    pub(crate) fn give(&mut self, body: RequestBody) {
+        self.has_body = !body.is_end_stream();
+        self.body = body;
+    }
+
     /// The same head for somebody else, without a body.
     pub(crate) fn copy(&self) -> Self {
         let (mut parts, ()) = Request::new(()).into_parts();
@@ -141,10 +148,14 @@ pub(crate) fn admit(request: Request<ClientBody>, client: &ClientConnection) -> 
     if parts.version != Version::HTTP_11 {
         hop.upgrade = websocket.as_ref().and_then(|websocket| websocket.ask(&mut parts.headers));
     }
+    if websocket.is_none() && !incoming.is_end_stream() {
+        // Servers that do not know the protocol ignore the offer, and some that do take the body for it.
+        hop.upgrade = None;
+    }
     let is_upgrade = hop.is_special() && forward_hop(&hop, &mut parts.headers)?;
     let from = forward_client(&hop, &mut parts.headers, client);
     name_request(&hop, &mut parts.headers, client);
-    if parts.version == Version::HTTP_2 {
+    if parts.headers.len() > parts.headers.keys_len() {
         join_cookies(&mut parts.headers);
     }
     let body = if incoming.is_end_stream() {
@@ -262,7 +273,8 @@ fn is_host(host: &[u8]) -> bool {
     host.iter().all(|byte| GOOD[usize::from(*byte)])
 }
 
-/// HTTP/2 may split cookies for its compression; others expect one line (RFC 9113, section 8.2.3).
+/// HTTP/2 may split cookies for its compression; others expect one line (RFC 9113, section 8.2.3), and join several in
+/// ways of their own.
 fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_some() {
         let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();

@@ -26,6 +26,9 @@ const MIN_RATE: f64 = 0.001;
 const MAX_RATE: f64 = 1e9;
 const MAX_BURST: u32 = 1_000_000;
 
+/// Of a body that is copied for a mirror. All copies of a worker together stay below 2 GiB.
+const MAX_MIRRORED_BYTES: u32 = 16 << 20;
+
 const KEYS: &[&str] = &[
     "host",
     "path",
@@ -280,9 +283,13 @@ fn rate_limit(node: &Node<'_>) -> Option<RateLimit> {
 }
 
 fn mirror(node: &Node<'_>, clusters: &[&str]) -> Option<Mirror> {
-    let table = node.table(&["cluster", "percent"], "a table such as { cluster = \"b\", percent = 10 }")?;
+    let table =
+        node.table(&["cluster", "percent", "max_body_bytes"], "a table such as { cluster = \"b\", percent = 10 }")?;
     let cluster =
         table.required("cluster", "name the cluster that gets the copies", |node| cluster_name(node, clusters));
     let percent = table.required("percent", "say of how many requests in a hundred", |node| node.integer(1..=100));
-    Some(Mirror { cluster: cluster?, percent: percent? })
+    let max_body_bytes = table.or("max_body_bytes", Mirror::MAX_BODY_BYTES, |node| {
+        node.integer(0..=MAX_MIRRORED_BYTES).map(|it| it as usize)
+    });
+    Some(Mirror { cluster: cluster?, percent: percent?, max_body_bytes })
 }

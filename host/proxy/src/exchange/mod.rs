@@ -38,7 +38,7 @@ use sluicegate_policy::{DECLINE, Picked, Rejection, Reply};
 
 use crate::{
     attempt::Attempt,
-    body::{ResponseBody, Source, Upload},
+    body::{ResponseBody, Source},
     cluster::{Choice, Cluster, ClusterSettings},
     connect::UpstreamProtocol,
     endpoint::WorkerEndpoint,
@@ -52,6 +52,7 @@ use crate::{
     respond::respond,
     timer::{Idle, nanos},
     tunnel::Tunnel,
+    upload::Upload,
     websocket::WebSocket,
 };
 use retries::Retries;

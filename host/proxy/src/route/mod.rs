@@ -69,6 +69,13 @@ pub struct Mirror {
     pub cluster: Arc<str>,
     /// Of how many requests in a hundred.
     pub percent: u32,
+    /// How long the body of a request may be of which there is a copy.
+    pub max_body_bytes: usize,
+}
+
+impl Mirror {
+    /// What most calls of an API fit in; 128 copies, as many as a worker has at a time, then take up 8 MiB.
+    pub const MAX_BODY_BYTES: usize = 64 * 1024;
 }
 
 impl Route {

@@ -92,7 +92,7 @@ impl WorkerRoute {
         if let (Some(cluster), Some(share)) = (&self.mirror, &route.mirror)
             && client.worker.rng.borrow_mut().below(100) < share.percent
         {
-            mirror(cluster, inbound, client);
+            mirror(cluster, share.max_body_bytes, inbound, client);
         }
         Ok(Step::Forward(Rc::clone(self.cluster(&client.worker))))
     }

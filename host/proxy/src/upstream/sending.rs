@@ -10,8 +10,8 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http::{
-    HeaderMap, HeaderValue,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
     request::Parts,
 };
 use http_body::Body;
@@ -19,7 +19,11 @@ use hyper::rt::Write;
 use sluicegate_wire::framing::is_forbidden_trailer;
 use tokio::time::{Sleep, sleep};
 
-use crate::{body::RequestBody, io::Io};
+use crate::{
+    body::RequestBody,
+    headers::{is, tokens},
+    io::Io,
+};
 
 /// What is kept of the memory for heads when a request is through.
 const KEPT: usize = 4 * 1024;
@@ -34,6 +38,8 @@ pub(super) struct Sending {
     tail: &'static [u8],
     body: Option<RequestBody>,
     framing: Framing,
+    /// What the head said of trailers.
+    announced: Option<HeaderValue>,
     /// Until the endpoint asks for the body, or this is over, the body waits.
     hold: Option<Pin<Box<Sleep>>>,
     /// Whether any of the request has gone out.
@@ -61,6 +67,7 @@ impl Sending {
         self.framing = length_of(&head.headers).map_or(Framing::Chunked, Framing::Sized);
         let has_body = !body.is_end_stream() && self.framing != Framing::Sized(0);
         self.body = has_body.then_some(body);
+        self.announced = head.headers.get(TRAILER).filter(|_| has_body).cloned();
         self.hold = hold.filter(|_| has_body).map(|hold| Box::pin(sleep(hold)));
         if self.hold.is_some() {
             self.lines.truncate(self.lines.len() - 2);
@@ -183,13 +190,22 @@ impl Sending {
             Framing::Chunked => {
                 self.make_room();
                 self.lines.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.iter().filter(|(name, _)| !is_forbidden_trailer(name.as_ref())) {
-                    line(name.as_ref(), value, &mut self.lines);
+                for (name, value) in trailers {
+                    if self.passes(name) {
+                        line(name.as_ref(), value, &mut self.lines);
+                    }
                 }
                 self.lines.extend_from_slice(b"\r\n");
                 Ok(())
             }
         }
+    }
+
+    /// Whether a trailer may go out: only what was announced, as it should be (RFC 9110, section 6.6.2). Of the servers
+    /// that do not expect trailers some take them for headers, and some for the next request.
+    fn passes(&self, name: &HeaderName) -> bool {
+        let is_announced = |value| tokens(value).any(|token| is(token, name.as_str()));
+        self.announced.as_ref().is_some_and(is_announced) && !is_forbidden_trailer(name.as_ref())
     }
 
     /// Forgets lines that have gone out.

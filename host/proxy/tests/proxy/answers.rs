@@ -108,6 +108,11 @@ async fn answers_that_could_be_read_in_two_ways_are_refused() {
         "HTTP/1.1 200 OK\r\ncontent-length : 2\r\n\r\nab",
         "HTTP/1.1 200 OK\r\nx: 1\r\n content-length: 2\r\n\r\nab",
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nx: a\0b\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nx: a\rb\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello",
+        "HTTP/1.1 20 OK\r\n\r\n",
         "SSH-2.0-OpenSSH_9.2\r\n\r\n",
     ] {
         let origin = Origin::canned(response, 1).await;
@@ -127,6 +132,30 @@ async fn an_answer_that_nobody_asked_for_is_nobodys() {
         assert_eq!(client.get("/").await.text(), "ok");
     }
     assert_eq!(origin.connections(), 3);
+}
+
+#[tokio::test]
+async fn what_comes_behind_an_answer_without_a_body_is_nobodys() {
+    for (method, head) in [
+        ("GET", "204 No Content\r\ncontent-length: 5"),
+        ("GET", "204 No Content\r\ntransfer-encoding: chunked"),
+        ("GET", "304 Not Modified\r\ncontent-length: 5"),
+        ("HEAD", "200 OK\r\ncontent-length: 5"),
+        ("HEAD", "200 OK\r\ntransfer-encoding: chunked"),
+    ] {
+        let origin = Origin::canned(format!("HTTP/1.1 {head}\r\n\r\nhello").leak(), 9).await;
+        let proxy = Proxy::new(&[origin.address], QUICK).await;
+        let mut client = proxy.connect().await;
+        for _ in 0..2 {
+            client.send(&format!("{method} / HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+            let answer = client.head().await.unwrap();
+            assert_eq!(answer.status().to_string(), head[..3], "{head}: {answer:?}");
+            // RFC 9110, section 8.6; RFC 9112, section 6.1.
+            let framing = ["content-length", "transfer-encoding"].map(|name| answer.header(name));
+            assert!(answer.status() != 204 || framing == [None, None], "{head}: {answer:?}");
+        }
+        assert_eq!(origin.connections(), 2, "{method}: {head}");
+    }
 }
 
 #[tokio::test]

@@ -116,6 +116,27 @@ async fn chunks_and_trailers_pass_both_ways() {
 }
 
 #[tokio::test]
+async fn only_announced_trailers_go_to_http1() {
+    let origin = Origin::new(|mut wire, _| async move {
+        while let Some(request) = wire.request().await {
+            let names: Vec<_> = request.trailers.iter().map(|(name, _)| name.as_str()).collect();
+            let text = names.join(",");
+            wire.send(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len())).await;
+        }
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    for (head, expected) in [("", ""), ("Trailer: x\r\n", ""), ("Trailer: y, A\r\n", "a"), ("Trailer: a,b\r\n", "a,b")]
+    {
+        client.send(&format!("POST / HTTP/1.1\r\nHost: test\r\n{head}Transfer-Encoding: chunked\r\n\r\n")).await;
+        client.send("3\r\nabc\r\n0\r\na: 1\r\nb: 2\r\n\r\n").await;
+        assert_eq!(client.response("POST").await.unwrap().text(), expected, "{head}");
+    }
+    proxy.settle().await;
+}
+
+#[tokio::test]
 async fn an_origin_that_dies_mid_body_is_not_a_clean_end() {
     for response in [
         "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",

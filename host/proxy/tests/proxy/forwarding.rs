@@ -195,6 +195,43 @@ async fn an_offer_of_http2_goes_no_further_in_whatever_company() {
 }
 
 #[tokio::test]
+async fn nothing_is_offered_with_a_body() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    for body in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
+        let mut client = proxy.connect().await;
+        client.send(&format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: own\r\n{body}")).await;
+        let response = client.response("POST").await.unwrap();
+        assert!(!response.text().contains("upgrade") && response.text().ends_with("hello"), "{response:?}");
+    }
+}
+
+#[tokio::test]
+async fn cookies_in_several_lines_become_one() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nX: 1\r\nCookie: c=d\r\nX: 2\r\n\r\n").await;
+    let response = client.response("GET").await.unwrap();
+    assert!(response.text().contains("\ncookie: a=b; c=d\n"), "{response:?}");
+    assert!(response.text().contains("\nx: 1\nx: 2\n"), "others stay as they are: {response:?}");
+}
+
+#[tokio::test]
+async fn a_path_that_is_refused_ends_the_connection() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    for path in ["/a/..;/b", "/%00", "/%zz", "/a\\b"] {
+        let mut client = proxy.connect().await;
+        client.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n{GET}")).await;
+        let response = client.response("GET").await.unwrap();
+        assert_eq!((response.status(), response.header("connection")), (400, Some("close")), "{path}");
+        assert!(client.ended().await, "{path}");
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
 async fn a_target_without_a_path_gets_one() {
     let origin = Origin::echo().await;
     let proxy = Proxy::new(&[origin.address], QUICK).await;

@@ -141,7 +141,7 @@ impl Head {
         if method == 0 || target == 0 || pos > rules.request_line_bytes || !bytes[start + target..].starts_with(END) {
             return Ok(false);
         }
-        self.method = Method::of(&bytes[..method]);
+        self.method = Method::parse(&bytes[..method])?;
         self.target = Target::parse(&bytes[start..start + target], self.method)?;
         self.target_start = start;
         self.pos = pos;
@@ -164,7 +164,7 @@ impl Head {
             _ if self.pos > limit => Err(Violation::MethodTooLong),
             None => Ok(()),
             Some(b' ') if !name.is_empty() => {
-                self.method = Method::of(name);
+                self.method = Method::parse(name)?;
                 self.step(At::Target);
                 self.target_start = self.pos;
                 Ok(())

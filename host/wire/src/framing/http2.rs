@@ -38,10 +38,10 @@ impl Http2Head<'_> {
         headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
         rules: &Rules,
     ) -> Result<(), Violation> {
-        let method = Method::of(self.method);
         if self.method.len() > METHOD_BYTES {
             return Err(Violation::MethodTooLong);
         }
+        let method = Method::parse(self.method)?;
         if self.method.len() + self.target.len() + LINE > rules.request_line_bytes {
             return Err(Violation::RequestLineTooLong);
         }

@@ -21,7 +21,7 @@ const RELIED_ON_PREFIX: &[u8] = b"x-forwarded-";
 
 /// What must not come after a body: it says how to frame, route, authenticate or treat the message, or how to read
 /// its content (RFC 9110, section 6.5.1).
-const FORBIDDEN_TRAILERS: [&[u8]; 31] = [
+const FORBIDDEN_TRAILERS: [&[u8]; 33] = [
     b"age",
     b"authorization",
     b"cache-control",
@@ -51,6 +51,8 @@ const FORBIDDEN_TRAILERS: [&[u8]; 31] = [
     b"trailer",
     b"transfer-encoding",
     b"upgrade",
+    b"x-client-ip",
+    b"x-forwarded",
     b"x-real-ip",
     b"x-request-id",
 ];

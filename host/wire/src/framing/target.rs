@@ -13,12 +13,17 @@ pub(super) enum Method {
 }
 
 impl Method {
-    pub(super) fn of(name: &[u8]) -> Self {
+    /// Its characters are known to be those of a token. Methods are case-sensitive (RFC 9110, section 9.1), but to some
+    /// servers `get` is GET, and a rule for GET would not see it coming; no method that is registered has small letters.
+    /// PRI is what HTTP/2 begins with, and no method (RFC 9113, section 11.6).
+    pub(super) fn parse(name: &[u8]) -> Result<Self, Violation> {
         match name {
-            b"CONNECT" => Self::Connect,
-            b"OPTIONS" => Self::Options,
-            b"TRACE" => Self::Trace,
-            _ => Self::Other,
+            b"CONNECT" => Ok(Self::Connect),
+            b"OPTIONS" => Ok(Self::Options),
+            b"TRACE" => Ok(Self::Trace),
+            b"PRI" => Err(Violation::BadMethod),
+            name if name.iter().any(u8::is_ascii_lowercase) => Err(Violation::SmallMethod),
+            _ => Ok(Self::Other),
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Violation {
     EmptyLines,
     #[error("the method is missing or contains a character that no method may have")]
     BadMethod,
+    #[error("the method has small letters, which no method has")]
+    SmallMethod,
     #[error("the method is longer than any that exists")]
     MethodTooLong,
     #[error("the request target is missing or contains a character that no target may have")]
@@ -119,6 +121,7 @@ impl Violation {
             Self::PaddedValue => "padded_value",
             Self::EmptyLines => "empty_lines",
             Self::BadMethod => "bad_method",
+            Self::SmallMethod => "small_method",
             Self::MethodTooLong => "method_too_long",
             Self::BadTarget => "bad_target",
             Self::Fragment => "fragment",

@@ -16,7 +16,7 @@ fn header_passes(lines: &str) {
 #[test]
 fn request_lines_that_pass() {
     for method in
-        ["GET", "HEAD", "POST", "PUT", "PRI", "P", "DELETE", "OPTIONS", "TRACE", "PATCH", "M-SEARCH", "a!#$%&'*+.^_`|~"]
+        ["GET", "HEAD", "POST", "PUT", "P", "DELETE", "OPTIONS", "TRACE", "PATCH", "M-SEARCH", "A!#$%&'*+.^_`|~"]
     {
         line_passes(&format!("{method} / HTTP/1.1"));
     }
@@ -40,6 +40,11 @@ fn methods_that_are_refused() {
     {
         line_refused(&format!("{bad} / HTTP/1.1"), BadMethod);
     }
+    // To some servers they are others.
+    for bad in ["get", "Get", "gET", "POSt", "patch", "own", "MkCol"] {
+        line_refused(&format!("{bad} / HTTP/1.1"), SmallMethod);
+    }
+    line_refused("PRI / HTTP/1.1", BadMethod);
     line_refused(" GET / HTTP/1.1", BadMethod);
     line_refused(" / HTTP/1.1", BadMethod);
     line_refused("  HTTP/1.1", BadMethod);
@@ -71,7 +76,7 @@ fn targets_that_are_refused() {
     }
     line_refused("OPTIONS ** HTTP/1.1", TargetForm);
     line_refused("OPTIONS *?a HTTP/1.1", TargetForm);
-    line_refused("connect a:443 HTTP/1.1", TargetForm);
+    line_refused("connect a:443 HTTP/1.1", SmallMethod);
     for bad in ["*", "/", "/a", "http://a", "http://a:80/"] {
         line_refused(&format!("CONNECT {bad} HTTP/1.1"), TargetForm);
     }

@@ -71,6 +71,9 @@ fn targets_and_hosts_have_one_reading() {
     ] {
         assert_eq!(check(Http2Head { target: target.as_bytes(), ..HEAD }, &[]), Err(violation), "{target}");
     }
+    for (method, violation) in [("get", SmallMethod), ("Post", SmallMethod), ("PRI", BadMethod)] {
+        assert_eq!(check(Http2Head { method: method.as_bytes(), ..HEAD }, &[]), Err(violation), "{method}");
+    }
     for bad in ["", "u@a", "a:", "a:b", "a:99999", ":80", "a,b", "a;b", "a%2eb", "[::1"] {
         assert_eq!(check(Http2Head { authority: Some(bad.as_bytes()), ..HEAD }, &[]), Err(BadAuthority), "{bad}");
         if !bad.is_empty() {

@@ -59,10 +59,10 @@ fn http2_is_told_from_a_request() {
         );
         assert_eq!(framing.phase(), Phase::Ended);
     }
-    refused("PRI * HTTP/1.1\r\nHost: a\r\n\r\n", Violation::TargetForm);
-    refused("PRI * HTTP/2.0\r\n\r\nSN", Violation::TargetForm);
-    refused([GET, preface].concat(), Violation::TargetForm);
-    refused(b"\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Violation::TargetForm);
+    refused("PRI * HTTP/1.1\r\nHost: a\r\n\r\n", Violation::BadMethod);
+    refused("PRI * HTTP/2.0\r\n\r\nSN", Violation::BadMethod);
+    refused([GET, preface].concat(), Violation::BadMethod);
+    refused(b"\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Violation::BadMethod);
 }
 
 #[test]
