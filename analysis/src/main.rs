@@ -4,7 +4,11 @@
 
 #![allow(clippy::disallowed_methods)] // Measuring is looking at the clock.
 
+mod chart;
+mod load;
 mod picks;
+mod report;
+mod stand;
 mod start;
 mod stats;
 mod swaps;
@@ -22,6 +26,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Drives an HTTP server by a schedule, and tells how it did.
+    Load(load::LoadArguments),
+    /// Runs all scenarios and writes the performance report.
+    Report(report::ReportArguments),
     /// What a pick costs, of every built-in policy, natively, in the fast lane and in the portable lane; and what a change of
     /// the endpoints costs.
     Picks {
@@ -54,6 +62,8 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
+        Command::Load(arguments) => arguments.run(),
+        Command::Report(arguments) => arguments.run(),
         Command::Picks { endpoints, cell_ms } => {
             endpoints.into_iter().try_for_each(|endpoints| picks::measure(endpoints, Duration::from_millis(cell_ms)))
         }

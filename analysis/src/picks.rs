@@ -44,49 +44,86 @@ struct Clusters {
     empty: Arc<ClusterSnapshot>,
 }
 
+/// Where a policy can run.
+pub(crate) const LANES: [&str; 3] = ["native", "fast", "portable"];
+
+/// What was measured of a policy.
+pub(crate) struct Row {
+    /// Nanoseconds for a pick, each value the mean of a batch, for each of [`LANES`].
+    pub(crate) picks: [Vec<f64>; 3],
+    /// Microseconds until it knows of other endpoints, in the fast lane: all are new, and one has left or come back.
+    pub(crate) changes: [f64; 2],
+}
+
+/// Measures a policy with so many endpoints, each lane for so long.
+type Measure = fn(&str, u16, Duration) -> Result<Row>;
+
+/// Those that ship.
+pub(crate) const POLICIES: [(&str, Measure); 13] = [
+    ("round-robin", row::<RoundRobin>),
+    ("weighted-round-robin", row::<WeightedRoundRobin>),
+    ("random", row::<Random>),
+    ("p2c", row::<P2c>),
+    ("least-request", row::<LeastRequest>),
+    ("peak-ewma", row::<PeakEwmaPolicy>),
+    ("c3", row::<C3>),
+    ("maglev", row::<Maglev>),
+    ("ring-hash", row::<RingHash>),
+    ("rendezvous", row::<Rendezvous>),
+    ("bounded-load", row::<BoundedLoad>),
+    ("zone-aware", row::<ZoneAware>),
+    ("subset", row::<Subset>),
+];
+
+/// What a policy has to be told to do anything; the zones are those of [`Clusters::new`].
+pub(crate) fn config(policy: &str) -> &'static str {
+    if policy == "zone-aware" { r#"{"zone": "a"}"# } else { "{}" }
+}
+
 /// Prints the table for one number of endpoints, each cell of it measured for so long.
 pub(crate) fn measure(endpoints: u16, cell: Duration) -> Result<()> {
-    let specs: Vec<_> = (1..=endpoints)
-        .map(|port| {
-            let mut spec = EndpointSpec::new(([127, 0, 0, 1], port).into());
-            spec.zone = ["a", "b"][usize::from(port % 2)].into();
-            spec
-        })
-        .collect();
-    let mut arena = LiveArena::default();
-    let empty = ClusterSnapshot::empty("bench");
-    let whole = empty.next(&specs, &mut arena, 0);
-    let short = whole.next(&specs[1..], &mut arena, 0);
-    let clusters = Clusters { whole: Arc::new(whole), short: Arc::new(short), empty: Arc::new(empty) };
     println!("\npick, {endpoints} endpoints: p50 (p99) in ns, of means over up to {BATCH} calls");
     println!(
         "{:20} {:>18} {:>18} {:>18} {:>14} {:>12} {:>12}",
         "policy", "native", "fast lane", "portable lane", "fast - native", "one more, us", "all new, us"
     );
-    let zone = r#"{"zone": "a"}"#;
-    row::<RoundRobin>("round-robin", "{}", &clusters, cell)?;
-    row::<WeightedRoundRobin>("weighted-round-robin", "{}", &clusters, cell)?;
-    row::<Random>("random", "{}", &clusters, cell)?;
-    row::<P2c>("p2c", "{}", &clusters, cell)?;
-    row::<LeastRequest>("least-request", "{}", &clusters, cell)?;
-    row::<PeakEwmaPolicy>("peak-ewma", "{}", &clusters, cell)?;
-    row::<C3>("c3", "{}", &clusters, cell)?;
-    row::<Maglev>("maglev", "{}", &clusters, cell)?;
-    row::<RingHash>("ring-hash", "{}", &clusters, cell)?;
-    row::<Rendezvous>("rendezvous", "{}", &clusters, cell)?;
-    row::<BoundedLoad>("bounded-load", "{}", &clusters, cell)?;
-    row::<ZoneAware>("zone-aware", zone, &clusters, cell)?;
-    row::<Subset>("subset", "{}", &clusters, cell)
+    for (policy, measure) in POLICIES {
+        let Row { picks, changes: [all, one] } = measure(policy, endpoints, cell)?;
+        let [native, fast, portable] = picks.map(|mut times| (quantile(&mut times, 0.5), quantile(&mut times, 0.99)));
+        let show = |(p50, p99): (f64, f64)| format!("{p50:7.1} ({p99:.1})");
+        let difference = fast.0 - native.0;
+        let (native, fast, portable) = (show(native), show(fast), show(portable));
+        println!("{policy:20} {native:>18} {fast:>18} {portable:>18} {difference:>14.1} {one:>12.1} {all:>12.1}");
+    }
+    Ok(())
 }
 
-fn row<P: Plugin>(policy: &str, config: &str, clusters: &Clusters, cell: Duration) -> Result<()> {
+impl Clusters {
+    fn new(endpoints: u16) -> Self {
+        let specs: Vec<_> = (1..=endpoints)
+            .map(|port| {
+                let mut spec = EndpointSpec::new(([127, 0, 0, 1], port).into());
+                spec.zone = ["a", "b"][usize::from(port % 2)].into();
+                spec
+            })
+            .collect();
+        let mut arena = LiveArena::default();
+        let empty = ClusterSnapshot::empty("bench");
+        let whole = empty.next(&specs, &mut arena, 0);
+        let short = whole.next(&specs[1..], &mut arena, 0);
+        Self { whole: Arc::new(whole), short: Arc::new(short), empty: Arc::new(empty) }
+    }
+}
+
+fn row<P: Plugin>(policy: &str, endpoints: u16, cell: Duration) -> Result<Row> {
+    let (clusters, config) = (Clusters::new(endpoints), config(policy));
     let cluster = NativeCluster(Arc::clone(&clusters.whole));
     let setup = Setup { seed: 1, worker: 0, workers: 1 };
     let mut native = Native::<P>::configure(config, setup).map_err(|error| anyhow::anyhow!("{error}"))?;
     native.endpoints_changed(0, &cluster);
     let mut fast = instance(policy, config, "fast", &clusters.whole)?;
     let mut portable = instance(policy, config, "portable", &clusters.whole)?;
-    let [all, one] = changes(&mut fast, clusters)?;
+    let changes = changes(&mut fast, &clusters)?;
     for endpoint in clusters.whole.endpoints() {
         // Who hears results has heard of every endpoint.
         let latency_us = (mix(endpoint.id.0) % 10_000) as u32 + 100;
@@ -100,20 +137,15 @@ fn row<P: Plugin>(policy: &str, config: &str, clusters: &Clusters, cell: Duratio
     (0..16).for_each(|now| _ = black_box(portable.lane().pick(now, mix(now + 1), &mut request)));
     let slowest = begun.elapsed() / 16;
     let calls = (BATCH_TIME.as_nanos() / slowest.as_nanos().max(1)).clamp(1, BATCH.into()) as u32;
-    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    let mut picks = [Vec::new(), Vec::new(), Vec::new()];
     let begun = Instant::now();
-    while begun.elapsed() < 3 * cell || times[0].len() < 3 {
-        times[0].push(batch(calls, |now, hash| native.pick(now, hash, 0, &cluster, &())));
-        for (times, instance) in times[1..].iter_mut().zip([&mut fast, &mut portable]) {
+    while begun.elapsed() < 3 * cell || picks[0].len() < 3 {
+        picks[0].push(batch(calls, |now, hash| native.pick(now, hash, 0, &cluster, &())));
+        for (times, instance) in picks[1..].iter_mut().zip([&mut fast, &mut portable]) {
             times.push(batch(calls, |now, hash| instance.lane().pick(now, hash, &mut request).unwrap_or_default()));
         }
     }
-    let [native, fast, portable] = times.map(|mut times| (quantile(&mut times, 0.5), quantile(&mut times, 0.99)));
-    let show = |(p50, p99): (f64, f64)| format!("{p50:7.1} ({p99:.1})");
-    let difference = fast.0 - native.0;
-    let (native, fast, portable) = (show(native), show(fast), show(portable));
-    println!("{policy:20} {native:>18} {fast:>18} {portable:>18} {difference:>14.1} {one:>12.1} {all:>12.1}");
-    Ok(())
+    Ok(Row { picks, changes })
 }
 
 fn batch(calls: u32, mut pick: impl FnMut(u64, u64) -> u32) -> f64 {

@@ -11,11 +11,11 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use sluicegate_tests::{Origin, Proxy, get, wasm};
 
-use crate::stats::quantile;
+use crate::{stand::resident_kib, stats::quantile};
 
 /// A policy's module with a number in a custom section: other bytes, so that nothing cached is used, and the same
 /// behaviour.
-fn numbered(policy: &str, number: u32) -> Vec<u8> {
+pub(crate) fn numbered(policy: &str, number: u32) -> Vec<u8> {
     let mut module = wasm::builtin(policy, "fast");
     // Section 0, 9 bytes: a name of 4 bytes, and the number.
     module.extend([0, 9, 4, b't', b'u', b'r', b'n']);
@@ -41,6 +41,14 @@ fn config(origins: &[Origin], heavy: bool) -> String {
 /// Two endpoints, one of them 65,535 times as heavy: with a request at a time, `least-request` always picks that one,
 /// `round-robin` each in turn. So the first answer of the light one is the first request after the swap.
 pub(crate) fn file_to_request(count: u32) -> Result<()> {
+    let mut times = file_to_request_ms(count)?;
+    let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+    println!("file change to first request by the new policy, {count} times: p50 {p50:.1} ms, p99 {p99:.1} ms");
+    Ok(())
+}
+
+/// Each time, in milliseconds.
+pub(crate) fn file_to_request_ms(count: u32) -> Result<Vec<f64>> {
     let origins = Origin::several(2);
     let light = origins[1].address.to_string();
     let save = |proxy: &Proxy, module: &[u8]| -> Result<()> {
@@ -65,9 +73,7 @@ pub(crate) fn file_to_request(count: u32) -> Result<()> {
         generation += 2;
         proxy.wait_for_generation(generation);
     }
-    let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
-    println!("file change to first request by the new policy, {count} times: p50 {p50:.1} ms, p99 {p99:.1} ms");
-    Ok(())
+    Ok(times)
 }
 
 /// How often calm and storm take turns: the machine may have something else to do for a while, and both should see it.
@@ -148,10 +154,4 @@ impl Wrk {
         let failures = report.lines().filter(|line| line.contains("Non-2xx") || line.contains("Socket errors")).count();
         Ok(Report { p99_ms: number.parse::<f64>()? * factor, failures })
     }
-}
-
-fn resident_kib(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).context("no VmRSS")?;
-    line.split_whitespace().nth(1).context("no VmRSS")?.parse().context("no VmRSS")
 }

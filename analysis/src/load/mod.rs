@@ -1,0 +1,126 @@
+//! An open-loop load generator: requests are due by a schedule, however slowly the answers come.
+//!
+//! A closed loop (wrk, h2load, ab) sends the next request when an answer has come. While a server stalls, it asks for
+//! nothing, and so hardly sees the stall: Gil Tene's "coordinated omission". Here latency counts from the moment at
+//! which a request was due, also when no connection was free for it, and a request that never got an answer is an
+//! error and not a gap.
+//!
+//! The generator watches itself: how late it sends what could have been sent at once (`lateness`), and how much of
+//! its processor it takes. Figures of a run in which it was late are figures of the generator.
+
+mod arrivals;
+mod clock;
+mod command;
+mod http1;
+mod http2;
+mod outcome;
+mod response;
+mod run;
+
+use std::{net::SocketAddr, time::Duration};
+
+pub(crate) use self::{
+    arrivals::{Arrivals, Phase, exponential},
+    clock::now_ns,
+    command::LoadArguments,
+    outcome::Outcome,
+};
+use anyhow::{Context, Result};
+
+/// What to ask for.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Where to connect to.
+    pub(crate) address: SocketAddr,
+    /// The `Host` header.
+    pub(crate) host: String,
+    /// Path and query.
+    pub(crate) path: String,
+}
+
+impl Target {
+    /// From a URL, which has to be `http://`: what TLS costs is measured by tools that are about that.
+    pub(crate) fn parse(url: &str) -> Result<Self> {
+        let uri: http::Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+        anyhow::ensure!(uri.scheme_str() == Some("http"), "{url:?}: only http:// URLs can be driven");
+        let authority = uri.authority().context("a URL needs a host")?;
+        let port = authority.port_u16().unwrap_or(80);
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let address = std::net::ToSocketAddrs::to_socket_addrs(&(host, port))
+            .with_context(|| format!("{host} has no address"))?
+            .next()
+            .with_context(|| format!("{host} has no address"))?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok(Self { address, host: authority.as_str().to_owned(), path })
+    }
+
+    /// The root of a server at this address.
+    pub(crate) fn at(address: SocketAddr, path: &str) -> Self {
+        Self { address, host: address.to_string(), path: path.to_owned() }
+    }
+}
+
+/// What HTTP to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// One request at a time on each connection.
+    Http1,
+    /// HTTP/2 without TLS, up to so many requests at a time on each connection.
+    Http2 {
+        /// How many.
+        streams: usize,
+    },
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) target: Target,
+    pub(crate) protocol: Protocol,
+    pub(crate) arrivals: Arrivals,
+    /// One after the other: rate and time. For [`Arrivals::Closed`], the rate is ignored.
+    pub(crate) phases: Vec<Phase>,
+    /// What is due before that is sent and not counted.
+    pub(crate) warm_up: Duration,
+    pub(crate) connections: usize,
+    /// From when it was due. After that it is an error, and its connection is closed.
+    pub(crate) timeout: Duration,
+    pub(crate) seed: u64,
+    /// How long the pieces are in which the run is also told.
+    pub(crate) slice: Duration,
+}
+
+impl Plan {
+    /// A steady rate of requests over HTTP/1.1, by a Poisson process.
+    pub(crate) fn steady(target: Target, rate: f64, warm_up: Duration, time: Duration) -> Self {
+        Self {
+            target,
+            protocol: Protocol::Http1,
+            arrivals: Arrivals::Poisson,
+            phases: vec![Phase { rate, time: warm_up + time }],
+            warm_up,
+            connections: 64,
+            timeout: Duration::from_secs(5),
+            seed: 1,
+            slice: Duration::from_millis(100),
+        }
+    }
+
+    /// As many requests as there are answers.
+    pub(crate) fn closed(target: Target, connections: usize, warm_up: Duration, time: Duration) -> Self {
+        Self { arrivals: Arrivals::Closed, connections, ..Self::steady(target, 0.0, warm_up, time) }
+    }
+
+    /// Does it, on a thread of its own.
+    pub(crate) fn run(self) -> Result<Outcome> {
+        let thread = std::thread::Builder::new().name("load".into()).spawn(move || run::run(self))?;
+        thread.join().map_err(|_| anyhow::anyhow!("the load generator has panicked"))?
+    }
+
+    fn length(&self) -> Duration {
+        self.phases.iter().map(|phase| phase.time).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

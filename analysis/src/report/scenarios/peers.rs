@@ -1,0 +1,199 @@
+//! Beside NGINX and HAProxy: the same machine, the same run, the same work.
+
+use std::{fs, net::SocketAddr, path::Path, process::Child, thread, time::Duration};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use super::super::{
+    Setting,
+    data::{Better, Findings},
+};
+use crate::{
+    load::{Plan, Protocol, Target},
+    stand::{Gate, OriginSpec, Origins, resident_kib, spawn_pinned, usage},
+};
+
+/// Connections that do nothing, for what each takes of memory.
+const IDLE: usize = 2000;
+
+/// Something to measure.
+struct Peer {
+    name: &'static str,
+    pid: u32,
+    http1: SocketAddr,
+    http2: SocketAddr,
+}
+
+/// A foreign process, until it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The children of NGINX end with their master only when that is asked.
+        let _ = std::process::Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+pub(super) fn run(setting: &Setting) -> Result<Findings> {
+    let mut findings = Findings::default();
+    let origins = Origins::start(vec![OriginSpec::default()])?;
+    let origin = origins.addresses[0];
+    let config = format!("[[route]]\ncluster = \"o\"\n[cluster.o]\npolicy = \"p2c\"\nendpoints = [\"{origin}\"]\n");
+    let gate = Gate::start(&config, setting.cores, |_| {})?;
+    findings.text("sluicegate.toml", gate.text());
+    let dir = TempDir::new()?;
+    // NGINX's worker is another user.
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let mut running = Vec::new();
+    let mut peers = vec![Peer { name: "sluicegate", pid: gate.proxy.pid(), http1: gate.http1(), http2: gate.http2() }];
+    for (name, file, text) in [("nginx", "nginx.conf", nginx as Text), ("haproxy", "haproxy.cfg", haproxy)] {
+        let addresses = [free_address()?, free_address()?];
+        let text = text(origin, addresses, dir.path());
+        match start(setting, name, &dir.path().join(file), &text, addresses[0]) {
+            Ok(process) => {
+                findings.text(file, text.replace(&dir.path().display().to_string(), "/tmp/peers"));
+                peers.push(Peer { name, pid: process.0.id(), http1: addresses[0], http2: addresses[1] });
+                running.push(process);
+            }
+            Err(error) => findings.remark(format!("{name} was left out: {error:#}")),
+        }
+    }
+    let mut least = f64::INFINITY;
+    for (kind, path, is_http2) in
+        [("http1-128B", "/128", false), ("http1-100KB", "/102400", false), ("http2-128B", "/128", true)]
+    {
+        for round in 0..=setting.count(4, 2) {
+            for peer in &peers {
+                let peak = throughput(setting, peer, kind, path, is_http2, round > 0, &mut findings)?;
+                if kind == "http1-128B" && round > 0 {
+                    least = least.min(peak);
+                }
+            }
+        }
+    }
+    at_fixed_rate(setting, &peers, least, &mut findings)?;
+    for peer in &peers {
+        let before = resident_kib(peer.pid)?;
+        findings.add(format!("{}/memory", peer.name), "MiB", Better::Lower, before as f64 / 1024.0);
+        let held = idle(peer.http1)?;
+        let after = resident_kib(peer.pid)?;
+        let each = after.saturating_sub(before) as f64 / IDLE as f64;
+        findings.add(format!("{}/memory-per-idle-connection", peer.name), "KiB", Better::Lower, each);
+        drop(held);
+    }
+    Ok(findings)
+}
+
+/// As fast as it goes; what it takes of a processor for each request. The first round warms up.
+fn throughput(
+    setting: &Setting,
+    peer: &Peer,
+    kind: &str,
+    path: &str,
+    is_http2: bool,
+    counts: bool,
+    findings: &mut Findings,
+) -> Result<f64> {
+    let (address, connections) = if is_http2 { (peer.http2, 8) } else { (peer.http1, 64) };
+    let protocol = if is_http2 { Protocol::Http2 { streams: 8 } } else { Protocol::Http1 };
+    let time = setting.time(2.0, 0.5);
+    let plan = Plan { protocol, ..Plan::closed(Target::at(address, path), connections, Duration::ZERO, time) };
+    let before = usage(peer.pid);
+    let outcome = plan.run().with_context(|| format!("{} does not answer", peer.name))?;
+    let spent = usage(peer.pid) - before;
+    if counts {
+        let name = peer.name;
+        let requests = outcome.latency.len().max(1) as f64;
+        findings.add(format!("{kind}/{name}/throughput"), "requests/s", Better::Higher, outcome.throughput());
+        findings.add(format!("{kind}/{name}/cpu"), "us/request", Better::Lower, spent.total / requests * 1e6);
+        findings.add(format!("{kind}/{name}/error-rate"), "of requests", Better::Lower, outcome.error_rate());
+    }
+    Ok(outcome.throughput())
+}
+
+/// All at the same rate: half of what the slowest can do.
+fn at_fixed_rate(setting: &Setting, peers: &[Peer], least: f64, findings: &mut Findings) -> Result<()> {
+    let rate = least / 2.0;
+    findings.add("fixed-rate", "requests/s", Better::Neither, rate);
+    for round in 0..setting.count(6, 2) {
+        for turn in 0..peers.len() {
+            let peer = &peers[(round + turn) % peers.len()];
+            let target = Target::at(peer.http1, "/128");
+            let plan = Plan::steady(target, rate, setting.time(0.5, 0.2), setting.time(3.0, 0.8));
+            let outcome = Plan { seed: round as u64 + 1, ..plan }.run()?;
+            for (percentile, q) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
+                findings.add(format!("fixed/{}/{percentile}", peer.name), "ms", Better::Lower, outcome.ms(q));
+            }
+            if let Some(limit) = outcome.own_limit() {
+                findings.remark(format!("{} at the fixed rate: the generator was the limit, as {limit}.", peer.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Connections that have each had an answer.
+fn idle(address: SocketAddr) -> Result<Vec<std::net::TcpStream>> {
+    use std::io::{Read, Write};
+    let open = |_| {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(b"GET /128 HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let count = stream.read(&mut [0; 4096])?;
+        anyhow::ensure!(count > 0, "a connection was closed");
+        Ok(stream)
+    };
+    (0..IDLE).map(open).collect()
+}
+
+fn start(setting: &Setting, name: &str, path: &Path, text: &str, address: SocketAddr) -> Result<Running> {
+    fs::write(path, text)?;
+    let program = which(name).context("it is not installed")?;
+    let path = path.to_string_lossy();
+    let arguments: &[&str] = if name == "nginx" { &["-c", &path] } else { &["-db", "-f", &path] };
+    let mut process = Running(spawn_pinned(setting.cores.map(|cores| cores.proxy), &program, arguments)?);
+    for _ in 0..500 {
+        if std::net::TcpStream::connect(address).is_ok() {
+            return Ok(process);
+        }
+        anyhow::ensure!(process.0.try_wait()?.is_none(), "it has ended at once");
+        thread::sleep(Duration::from_millis(20));
+    }
+    anyhow::bail!("it does not listen")
+}
+
+fn which(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let folders = path.split(':').chain(["/usr/sbin", "/usr/local/sbin"]).map(Path::new);
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+type Text = fn(SocketAddr, [SocketAddr; 2], &Path) -> String;
+
+fn nginx(origin: SocketAddr, [http1, http2]: [SocketAddr; 2], dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "daemon off;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log;\n\
+         events {{ worker_connections 8192; }}\nhttp {{\n  access_log off;\n  keepalive_requests 100000000;\n  \
+         client_body_temp_path {dir}/body;\n  proxy_temp_path {dir}/proxy;\n  fastcgi_temp_path {dir}/fastcgi;\n  \
+         uwsgi_temp_path {dir}/uwsgi;\n  scgi_temp_path {dir}/scgi;\n  \
+         upstream o {{ server {origin}; keepalive 1024; keepalive_requests 100000000; }}\n  \
+         server {{\n    listen {http1} backlog=4096;\n    listen {http2} http2 backlog=4096;\n    location / {{\n      \
+         proxy_pass http://o;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      \
+         proxy_set_header X-Forwarded-For $remote_addr;\n    }}\n  }}\n}}\n"
+    )
+}
+
+fn haproxy(origin: SocketAddr, [http1, http2]: [SocketAddr; 2], _: &Path) -> String {
+    format!(
+        "global\n  nbthread 1\n  maxconn 8192\n  no strict-limits\ndefaults\n  mode http\n  timeout connect 5s\n  \
+         timeout client 60s\n  timeout server 60s\n  http-reuse always\nfrontend f\n  option forwardfor\n  \
+         bind {http1}\n  bind {http2} proto h2\n  default_backend b\nbackend b\n  server o {origin}\n"
+    )
+}

@@ -1,0 +1,173 @@
+//! Policies compared, with origins of which it is known what they can do.
+//!
+//! All policies run at the same time, in one proxy with a cluster for each. Each has origins of its own, which draw the
+//! same times of service, and requests by the same schedule, so a slow moment of the machine hits all of them.
+
+use std::{thread, time::Duration};
+
+use anyhow::Result;
+
+use super::super::{
+    Setting,
+    data::{Better, Findings},
+};
+use crate::{
+    load::{Arrivals, Outcome, Phase, Plan, Target},
+    stand::{Gate, OriginSpec, Origins},
+};
+
+const ORIGINS: usize = 5;
+/// 5 origins with 4 servers of 20 ms are 1,000 requests a second.
+const GOOD: OriginSpec = OriginSpec { servers: 4, mean_ms: 20.0, extra_ms: 0.0, fails: false, cold: None };
+
+/// A situation.
+struct Situation {
+    name: &'static str,
+    what: &'static str,
+    /// What is special about the last origin.
+    last: fn(&Setting) -> OriginSpec,
+    /// Whether the last two are in another zone, further away.
+    zones: bool,
+    /// Whether the last one is there from the beginning.
+    joins: bool,
+    /// How much more than the rate comes in the middle fifth of the run.
+    burst: f64,
+}
+
+const PLAIN: Situation =
+    Situation { name: "equal", what: "five equal origins", last: |_| GOOD, zones: false, joins: false, burst: 1.0 };
+
+const SITUATIONS: [Situation; 6] = [
+    PLAIN,
+    Situation {
+        name: "slow",
+        what: "one of five is three times slower",
+        last: |_| OriginSpec { mean_ms: 60.0, ..GOOD },
+        ..PLAIN
+    },
+    Situation {
+        name: "failing",
+        what: "one of five answers 500 at once; nothing else takes it out",
+        last: |_| OriginSpec { fails: true, ..GOOD },
+        ..PLAIN
+    },
+    Situation {
+        name: "slow-start",
+        what: "a fifth origin joins, five times slower at first",
+        last: |setting| OriginSpec { cold: Some((5.0, setting.time(3.0, 1.0).as_secs_f64())), ..GOOD },
+        joins: true,
+        ..PLAIN
+    },
+    Situation { name: "burst", what: "twice the load in the middle fifth of the run", burst: 2.0, ..PLAIN },
+    Situation { name: "zones", what: "two of five are 10 ms away, in another zone", zones: true, ..PLAIN },
+];
+
+pub(super) fn run(setting: &Setting) -> Result<Findings> {
+    let mut findings = Findings::default();
+    let policies: Vec<&str> = sluicegate_builtins::names().collect();
+    let loads: &[u32] = if setting.quick { &[80] } else { &[50, 80, 95] };
+    for situation in &SITUATIONS {
+        findings.text(situation.name, situation.what);
+        for load in loads {
+            for round in 0..setting.count(3, 1) {
+                // More at a time would be more than the machine can do besides.
+                for group in policies.chunks(6) {
+                    once(setting, situation, *load, round as u64, group, &mut findings)?;
+                }
+            }
+        }
+    }
+    Ok(findings)
+}
+
+fn once(
+    setting: &Setting,
+    situation: &Situation,
+    load: u32,
+    round: u64,
+    policies: &[&str],
+    findings: &mut Findings,
+) -> Result<()> {
+    let specs: Vec<_> = (0..ORIGINS).map(|index| spec(setting, situation, index)).collect();
+    // What joins later is nothing that could be counted on.
+    let counted = if situation.joins { ORIGINS - 1 } else { ORIGINS };
+    let capacity: f64 = specs[..counted].iter().map(OriginSpec::capacity).sum();
+    let rate = capacity * f64::from(load) / 100.0;
+    let origins = policies.iter().map(|_| Origins::start(specs.clone())).collect::<Result<Vec<_>>>()?;
+    let mut gate = Gate::start(&config(situation, policies, &origins, counted), setting.cores, |_| {})?;
+    let (warm_up, time) = (setting.time(1.0, 0.3), setting.time(6.0, 2.0));
+    let part = |share: f64, factor: f64| Phase { rate: rate * factor, time: time.mul_f64(share) };
+    let runs: Vec<_> = policies
+        .iter()
+        .map(|policy| {
+            let target = Target::at(gate.http1(), &format!("/{policy}/128"));
+            let plan = Plan {
+                arrivals: Arrivals::Poisson,
+                phases: vec![Phase { rate, time: warm_up }, part(0.4, 1.0), part(0.2, situation.burst), part(0.4, 1.0)],
+                connections: 256,
+                timeout: Duration::from_secs(4),
+                seed: 100 + round,
+                ..Plan::steady(target, rate, warm_up, time)
+            };
+            thread::spawn(move || plan.run())
+        })
+        .collect();
+    if situation.joins {
+        thread::sleep(warm_up + time / 5);
+        gate.reconfigure(&config(situation, policies, &origins, ORIGINS))?;
+    }
+    for ((policy, origins), run) in policies.iter().zip(&origins).zip(runs) {
+        let outcome = run.join().map_err(|_| anyhow::anyhow!("the load generator has panicked"))??;
+        tell(findings, &format!("{}/{load}/{policy}", situation.name), &outcome, &origins.served(), &specs);
+    }
+    Ok(())
+}
+
+fn spec(setting: &Setting, situation: &Situation, index: usize) -> OriginSpec {
+    let mut spec = if index == ORIGINS - 1 { (situation.last)(setting) } else { GOOD };
+    if situation.zones && index >= ORIGINS - 2 {
+        spec.extra_ms = 10.0;
+    }
+    spec
+}
+
+/// A cluster and a route for each policy.
+fn config(situation: &Situation, policies: &[&str], origins: &[Origins], count: usize) -> String {
+    let mut text = String::new();
+    for (policy, origins) in policies.iter().zip(origins) {
+        let endpoint = |(index, address): (usize, &std::net::SocketAddr)| {
+            let zone = if situation.zones && index >= ORIGINS - 2 { "far" } else { "near" };
+            format!("{{ address = \"{address}\", zone = \"{zone}\" }}")
+        };
+        let list: Vec<_> = origins.addresses[..count].iter().enumerate().map(endpoint).collect();
+        text += &format!(
+            "[[route]]\npath = \"/{policy}\"\ncluster = \"{policy}\"\n\
+             [cluster.{policy}]\npolicy = \"{policy}\"\nmax_attempts = 1\nendpoints = [{}]\n",
+            list.join(", ")
+        );
+    }
+    text
+}
+
+fn tell(findings: &mut Findings, name: &str, outcome: &Outcome, served: &[u64], specs: &[OriginSpec]) {
+    for (percentile, q) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+        findings.add(format!("{name}/{percentile}"), "ms", Better::Lower, outcome.ms(q));
+    }
+    findings.add(format!("{name}/mean"), "ms", Better::Neither, outcome.mean_ms());
+    findings.add(format!("{name}/max"), "ms", Better::Neither, outcome.max_ms());
+    findings.add(format!("{name}/error-rate"), "of requests", Better::Lower, outcome.error_rate());
+    findings.add(format!("{name}/throughput"), "requests/s", Better::Neither, outcome.throughput());
+    let total = served.iter().sum::<u64>().max(1) as f64;
+    let shares: Vec<_> = served.iter().map(|count| *count as f64 / total).collect();
+    for (index, share) in shares.iter().enumerate() {
+        findings.add(format!("{name}/share/{index}"), "of requests", Better::Neither, *share);
+    }
+    // How far from what each origin can do: 0 is in proportion, 1 is as bad as can be.
+    let capacity: f64 = specs.iter().map(OriginSpec::capacity).sum();
+    let off =
+        shares.iter().zip(specs).map(|(share, spec)| (share - spec.capacity() / capacity).abs()).sum::<f64>() / 2.0;
+    findings.add(format!("{name}/spread"), "of requests", Better::Lower, off);
+    if let Some(limit) = outcome.own_limit() {
+        findings.remark(format!("{name}: the generator was the limit, as {limit}."));
+    }
+}

@@ -1,0 +1,80 @@
+//! The report's sections. Every figure in them comes from what was measured, and so does every word that judges.
+
+pub(super) mod closing;
+pub(super) mod opening;
+pub(super) mod overhead;
+pub(super) mod peers;
+pub(super) mod policies;
+pub(super) mod response;
+pub(super) mod swap;
+
+#[cfg(test)]
+mod tests;
+
+use super::{data::Findings, doc::Document, render::Parts};
+use crate::stats::Estimate;
+
+/// Three digits, which is more than most measurements have.
+pub(crate) fn number(value: f64) -> String {
+    if !value.is_finite() {
+        return "–".to_owned();
+    }
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let digits = (2 - value.abs().log10().floor() as i32).clamp(0, 6) as usize;
+    let text = format!("{value:.digits$}");
+    if digits > 0 {
+        return text;
+    }
+    let whole = text.trim_start_matches('-');
+    let mut grouped = text[..text.len() - whole.len()].to_owned();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A median, with its interval if there is one.
+pub(crate) fn show(estimate: Option<Estimate>) -> String {
+    match estimate {
+        None => "–".to_owned(),
+        Some(Estimate { median, count: 1, .. }) => number(median),
+        Some(Estimate { median, low, high, .. }) => {
+            format!("{} ({}–{})", number(median), number(low), number(high))
+        }
+    }
+}
+
+pub(crate) fn percent(share: f64) -> String {
+    format!("{}%", number(share * 100.0))
+}
+
+/// A goal, and whether it was met, was missed, or can't be told from the noise.
+pub(crate) fn judge(estimate: Option<Estimate>, goal: f64, at_most: bool) -> &'static str {
+    let Some(Estimate { low, high, median, count }) = estimate else { return "not measured" };
+    let good = |value: f64| if at_most { value <= goal } else { value >= goal };
+    match (good(low), good(high), good(median)) {
+        (true, true, _) if count > 1 => "met",
+        (false, false, _) if count > 1 => "**missed**",
+        (_, _, true) => "met, within the noise",
+        _ => "missed, within the noise",
+    }
+}
+
+/// The findings of a scenario; a sentence instead of them when there are none.
+pub(crate) fn findings<'a>(document: &mut Document, parts: &'a Parts, scenario: &str) -> Option<&'a Findings> {
+    let findings = parts.get(scenario);
+    if findings.is_none() {
+        document.text(format!("Not measured: the scenario `{scenario}` was not run."));
+    }
+    findings
+}
+
+/// Its remarks, which belong beside its figures.
+pub(crate) fn remarks(document: &mut Document, findings: &Findings) {
+    document.list(findings.remarks.iter().map(|remark| format!("Note: {remark}")).collect());
+}

@@ -1,0 +1,131 @@
+//! What was done, where, and how.
+
+use super::super::{doc::Document, render::Parts, scenarios::SCENARIOS};
+use super::{findings, number, percent, remarks, show};
+
+pub(crate) fn introduction(document: &mut Document, parts: &Parts) {
+    document.heading(2, "Introduction");
+    document.text(
+        "Sluicegate is an HTTP proxy whose load-balancing policies are WebAssembly modules. This report says what that \
+         costs: how fast the proxy answers, what a policy takes of a request, what requests feel of a policy that is \
+         replaced, which policy suits which situation, and how all this compares with NGINX and HAProxy.",
+    );
+    document.text(
+        "It was made by one command, `cargo run --release -p sluicegate-analysis -- report`. Every figure is a \
+         measurement of that run, and every judgement is computed from the figures; the data is in `data/`, and the \
+         charts are in `charts/`. Figures of one run can be compared with each other; those of different machines, or of \
+         different hours of a shared one, cannot.",
+    );
+    if parts.is_quick() {
+        document.text(
+            "**This was a quick run (`--quick`): few and short measurements. It shows that everything works; its \
+             figures are rough.**",
+        );
+    }
+    document.list(parts.contradictions().into_iter().map(|text| format!("**{text}**")).collect());
+    let missing: Vec<_> = SCENARIOS.iter().filter(|scenario| parts.get(scenario.name).is_none()).collect();
+    let missing =
+        missing.iter().map(|scenario| format!("Not in this report: {} (`{}`).", scenario.title, scenario.name));
+    document.list(missing.collect());
+}
+
+pub(crate) fn environment(document: &mut Document, parts: &Parts) {
+    document.heading(2, "Test environment");
+    let Some(findings) = findings(document, parts, "environment") else { return };
+    let Some(facts) = findings.tables.get("facts") else { return };
+    for (group, title) in
+        [("hardware", "Hardware"), ("software", "Software"), ("network", "Network"), ("setup", "Set-up")]
+    {
+        document.heading(3, title);
+        let rows = facts.rows.iter().filter(|row| row[0].text() == group);
+        document
+            .table(&["", ""], rows.map(|row| row[1..].iter().map(|cell| cell.text().to_owned()).collect()).collect());
+    }
+    remarks(document, findings);
+}
+
+pub(crate) fn methodology(document: &mut Document, parts: &Parts) {
+    document.heading(2, "Methodology");
+    document.list(
+        [
+            "**Set-up.** One proxy with one worker on a processor of its own; the origins and the load generator share \
+             another one. All of it is on one machine, over loopback. Origins are part of the tool: they answer at once, \
+             or pretend to work, as a queue with so many servers and exponential times of service, so that what they can \
+             do is known.",
+            "**Load.** The generator is open-loop: requests are due by a schedule (a Poisson process with a fixed seed), \
+             and latency counts from the moment at which a request was due, whether or not a connection was free then. \
+             A server that stalls is asked as often as one that does not (no coordinated omission). A request that gets \
+             no answer is an error and not a gap. Peaks are measured with a closed loop instead, whose latencies are not \
+             told.",
+            "**Latency** is kept in HDR histograms with three digits. Percentiles of the whole run are told, not means of \
+             percentiles of its parts.",
+            "**Warm-up.** What is due in the first part of each run is sent and not counted.",
+            "**Repetitions.** Each measurement is repeated; figures are medians with 95% confidence intervals in brackets, \
+             by bootstrap (2,000 resamples). Where two things are compared, their runs alternate, and the ratio is taken \
+             pair by pair: a slow minute of the machine hits both.",
+            "**Processor time** per request is what the kernel counted for the proxy's process, divided by the answers.",
+            "**The saturation knee** is where the continuous line of two straight pieces that is closest to the logarithm \
+             of p99 (least squares) bends; there is none unless the second piece is at least twice as steep and the bend \
+             takes away half of what a single line leaves unexplained.",
+            "**A goal** counts as met or missed if the whole interval is on that side of it, and else as *within the noise*.",
+        ]
+        .map(str::to_owned)
+        .into(),
+    );
+    let scenarios = SCENARIOS.iter().map(|scenario| {
+        let seconds = parts.0.get(scenario.name).map_or("–".to_owned(), |kept| number(kept.seconds));
+        vec![scenario.name.to_owned(), scenario.title.to_owned(), seconds]
+    });
+    document.table(&["scenario", "what it measures", "took (s)"], scenarios.collect());
+    generator(document, parts);
+}
+
+fn generator(document: &mut Document, parts: &Parts) {
+    document.heading(3, "Can the load generator be believed?");
+    let Some(findings) = findings(document, parts, "generator") else { return };
+    document.text(
+        "Beside tools of others, with the same number of connections, in a closed loop (the one mode that all have), \
+         through the proxy, in turn:",
+    );
+    let mut rows = Vec::new();
+    let mut verdicts = Vec::new();
+    for (protocol, own, others) in
+        [("HTTP/1.1", "http1/own", ["wrk", "oha"].as_slice()), ("HTTP/2", "http2/own", &["h2load"])]
+    {
+        let get = |name: &str, what: &str| findings.estimate(&format!("{name}/{what}"));
+        rows.push(row(protocol, "own", get(own, "throughput"), get(own, "mean")));
+        for tool in others {
+            let name = own.replace("own", tool);
+            let (Some(theirs), Some(ours)) = (get(&name, "throughput"), get(own, "throughput")) else { continue };
+            rows.push(row(protocol, tool, Some(theirs), get(&name, "mean")));
+            let ratio = ours.median / theirs.median;
+            let word = if (0.9..=1.1).contains(&ratio) { "they agree" } else { "**they differ**" };
+            verdicts.push(format!("{protocol}: {} of {tool}'s throughput: {word} (within 10%).", percent(ratio)));
+        }
+    }
+    document.table(&["", "tool", "requests/s", "mean latency (ms)"], rows);
+    document.list(verdicts);
+    if let Some(table) = findings.tables.get("lateness") {
+        document.text("How late it sends what is due, straight to an origin, which takes part of the same processor:");
+        let rows =
+            table.rows.iter().map(|row| row.iter().map(|cell| number(cell.number().unwrap_or(f64::NAN))).collect());
+        document.table(&["requests/s", "p50 (ms)", "p99 (ms)", "max (ms)", "share of a processor"], rows.collect());
+        let good = table.rows.iter().filter(|row| row[2].number().is_some_and(|late| late < 1.0));
+        let most = good.filter_map(|row| row[0].number()).fold(0.0, f64::max);
+        document.text(format!(
+            "Up to {} requests a second, 99 of 100 went out within a millisecond of when they were due. Each \
+             measurement below checks this for itself, and says so where the generator was the limit.",
+            number(most)
+        ));
+    }
+    remarks(document, findings);
+}
+
+fn row(
+    protocol: &str,
+    tool: &str,
+    throughput: Option<crate::stats::Estimate>,
+    mean: Option<crate::stats::Estimate>,
+) -> Vec<String> {
+    vec![protocol.to_owned(), tool.to_owned(), show(throughput), show(mean)]
+}

@@ -1,0 +1,210 @@
+//! What policies cost.
+
+use super::super::{data::Findings, doc::Document, render::Parts};
+use super::{findings, judge, number, percent, remarks, show};
+use crate::{
+    chart::{Axis, Bars, Lines, Series},
+    stats::{Estimate, paired_ratio},
+};
+
+/// In nanoseconds, from 16 endpoints in the fast lane.
+pub(crate) const GOALS: [(&str, f64); 4] =
+    [("round-robin", 30.0), ("p2c", 45.0), ("peak-ewma", 80.0), ("maglev", 45.0)];
+
+pub(crate) fn section(document: &mut Document, parts: &Parts) {
+    document.heading(2, "Plugin overhead");
+    document.heading(3, "A pick, in a loop");
+    if let Some(findings) = findings(document, parts, "picks") {
+        picks(document, findings);
+    }
+    document.heading(3, "End to end");
+    if let Some(findings) = findings(document, parts, "pairs") {
+        pairs(document, findings);
+    }
+}
+
+/// Policies and numbers of endpoints, in the order in which they were measured.
+fn measured(findings: &Findings) -> (Vec<String>, Vec<u32>) {
+    let (mut policies, mut counts) = (Vec::<String>::new(), Vec::<u32>::new());
+    for row in findings.tables.get("picks").into_iter().flat_map(|table| &table.rows) {
+        let (policy, count) = (row[0].text().to_owned(), row[1].number().unwrap_or(0.0) as u32);
+        if !policies.contains(&policy) {
+            policies.push(policy);
+        }
+        if !counts.contains(&count) {
+            counts.push(count);
+        }
+    }
+    (policies, counts)
+}
+
+fn picks(document: &mut Document, findings: &Findings) {
+    let (policies, counts) = measured(findings);
+    document.text(
+        "A call in a loop, with everything in the processor's caches: natively, as a core module (the fast lane), and as a \
+         component (the portable lane). Batches of the three alternate. Medians, in nanoseconds.",
+    );
+    let bar = |lane: &str| {
+        let values = policies.iter().map(|policy| {
+            findings.estimate(&format!("{policy}/16/{lane}")).map(|e: Estimate| (e.median, e.low, e.high))
+        });
+        (lane.to_owned(), values.collect())
+    };
+    let bars = Bars {
+        y: Axis::log("ns for a pick of 16"),
+        groups: policies.clone(),
+        series: ["native", "fast", "portable"].map(bar).into(),
+    };
+    document.chart(
+        "cost-per-policy",
+        "A pick from 16 endpoints, in each lane. Less is better; the axis is logarithmic.",
+        bars.svg("Nanoseconds for a pick, by policy and lane"),
+    );
+    let mut rows = Vec::new();
+    for policy in &policies {
+        for count in &counts {
+            let lanes =
+                ["native", "fast", "portable"].map(|lane| findings.estimate(&format!("{policy}/{count}/{lane}")));
+            let times = match (lanes[1], lanes[0]) {
+                (Some(fast), Some(native)) => number(fast.median / native.median),
+                _ => "–".into(),
+            };
+            rows.push([policy.clone(), count.to_string()].into_iter().chain(lanes.map(show)).chain([times]).collect());
+        }
+    }
+    document.table(&["policy", "endpoints", "native", "fast lane", "portable lane", "fast / native"], rows);
+    let line = |policy: &String| {
+        let points = counts.iter().filter_map(|count| {
+            Some((f64::from(*count), findings.estimate(&format!("{policy}/{count}/fast"))?.median))
+        });
+        Series::line(policy, points.collect())
+    };
+    let chart = Lines {
+        x: Axis::log("endpoints"),
+        y: Axis::log("ns for a pick"),
+        series: policies.iter().map(line).collect(),
+        marks: Vec::new(),
+    };
+    document.chart(
+        "cost-endpoints",
+        "A pick in the fast lane, against the number of endpoints.",
+        chart.svg("Nanoseconds for a pick against the number of endpoints"),
+    );
+    let mut goals: Vec<Vec<String>> = Vec::new();
+    for (policy, goal) in GOALS {
+        let measured = findings.estimate(&format!("{policy}/16/fast"));
+        goals.push(vec![
+            format!("`{policy}`, fast lane, 16 endpoints"),
+            format!("≤ {goal} ns"),
+            show(measured),
+            judge(measured, goal, true).into(),
+        ]);
+    }
+    let thousand = findings.estimate("least-request/1000/fast");
+    goals.push(vec![
+        "`least-request`, fast lane, 1,000 endpoints".into(),
+        "≤ 1,000 ns".into(),
+        show(thousand),
+        judge(thousand, 1000.0, true).into(),
+    ]);
+    let values =
+        |lane: &str| findings.measures.get(&format!("least-request/1000/{lane}")).map(|measure| &measure.values);
+    let twice = values("fast").zip(values("native")).and_then(|(fast, native)| paired_ratio(fast, native));
+    goals.push(vec!["the same against native".into(), "≤ 2".into(), show(twice), judge(twice, 2.0, true).into()]);
+    document.table(&["goal", "", "measured", ""], goals);
+    remarks(document, findings);
+}
+
+/// Ratios of pairs: how `a` relates to `b`.
+pub(crate) fn pair(findings: &Findings, a: &str, b: &str, what: &str) -> Option<Estimate> {
+    let values = |name: &str| findings.measures.get(&format!("{name}/{what}")).map(|measure| &measure.values);
+    paired_ratio(values(a)?, values(b)?)
+}
+
+fn pairs(document: &mut Document, findings: &Findings) {
+    document.text(
+        "`p2c` in wasm against the same algorithm in native code. The proxy has no native lane, and gets none for the sake \
+         of a measurement, as that would be another program. It has the native fallback, which is the power of two choices \
+         by requests in flight: a policy that fails five times is put aside, and without a predecessor the fallback serves \
+         all requests. So both are the same binary with the same endpoints. The fallback's side also has no call to time and \
+         nobody to tell results, so this is rather too much than too little. The control is a second proxy with `p2c`: what \
+         it differs by is noise.",
+    );
+    let rows = [
+        ("throughput", "throughput"),
+        ("cpu", "CPU per request"),
+        ("p50", "latency at half load, p50"),
+        ("p99", "latency at half load, p99"),
+    ]
+    .map(|(what, name)| {
+        let ratio = show(pair(findings, "p2c", "fallback", what));
+        let control = show(pair(findings, "control", "p2c", what));
+        let absolute = ["p2c", "fallback"].map(|side| show(findings.estimate(&format!("{side}/{what}"))));
+        [name.to_owned()].into_iter().chain(absolute).chain([ratio, control]).collect()
+    });
+    document.table(&["", "wasm", "native", "wasm / native, in pairs", "control: wasm / wasm"], rows.into());
+    let throughput = pair(findings, "p2c", "fallback", "throughput");
+    document.text(format!(
+        "Goal: at least 0.99 of the native throughput. Measured: {}: {}.",
+        show(throughput),
+        judge(throughput, 0.99, false)
+    ));
+    in_service(document, findings);
+    own_cost(document, findings);
+    remarks(document, findings);
+}
+
+fn in_service(document: &mut Document, findings: &Findings) {
+    document.heading(3, "Calls, in service");
+    document.text(
+        "As the proxy measures every call itself (`sluicegate_policy_call_seconds`), with the rest of a request between two \
+         calls, which uses the caches for other things:",
+    );
+    let rows = ["pick", "on_result", "endpoints_changed"].map(|callback| {
+        let get = |what: &str| show(findings.estimate(&format!("in-service/{callback}/{what}")));
+        vec![format!("`{callback}`"), get("calls"), get("mean")]
+    });
+    document.table(&["`p2c`", "calls", "mean (ns)"], rows.into());
+    if let Some(share) = findings.estimate("in-service/share-of-latency") {
+        document.text(format!(
+            "Picks are {} of the time that requests take in the proxy, which is mostly waiting.",
+            percent(share.median)
+        ));
+    }
+    if let Some((pick, cpu)) = policy_share(findings) {
+        document.text(format!(
+            "They are {} of the processor time of a request: {} ns of {} us.",
+            percent(pick / cpu),
+            number(pick),
+            number(cpu / 1000.0)
+        ));
+    }
+}
+
+/// Nanoseconds of a pick in service, and of a whole request.
+pub(crate) fn policy_share(findings: &Findings) -> Option<(f64, f64)> {
+    let get = |name: &str| findings.estimate(name).map(|estimate| estimate.median);
+    Some((get("in-service/pick/mean")?, get("p2c/cpu")? * 1000.0))
+}
+
+fn own_cost(document: &mut Document, findings: &Findings) {
+    document.heading(3, "What measuring costs");
+    let get = |what: &str| findings.estimate(&format!("own-cost/{what}"));
+    let (Some(look), Some(record), Some(call)) = (get("look"), get("record"), get("call")) else { return };
+    let cpu = findings.estimate("p2c/cpu").map(|estimate| estimate.median * 1000.0);
+    let share = cpu.map(|cpu| Estimate {
+        median: call.median / cpu,
+        low: call.low / cpu,
+        high: call.high / cpu,
+        count: call.count,
+    });
+    document.text(format!(
+        "Each call is timed by two looks at the time-stamp counter ({} ns each) and counted in a histogram ({} ns): {} ns \
+         together, which is {} of a request's processor time. Goal: below 2%: {}.",
+        number(look.median),
+        number(record.median),
+        number(call.median),
+        share.map_or("an unknown share".to_owned(), |share| percent(share.median)),
+        judge(share, 0.02, true)
+    ));
+}

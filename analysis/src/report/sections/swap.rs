@@ -1,0 +1,91 @@
+//! Hot swaps.
+
+use super::super::{data::Table, doc::Document, render::Parts};
+use super::{findings, judge, number, remarks, response::column, show};
+use crate::{
+    chart::{Axis, Lines, Series},
+    stats::ratio,
+};
+
+pub(crate) fn section(document: &mut Document, parts: &Parts) {
+    document.heading(2, "Hot swap");
+    let Some(findings) = findings(document, parts, "swap") else { return };
+    let get = |name: &str| findings.estimate(name);
+    let median = |name: &str| get(name).map_or("–".to_owned(), |estimate| number(estimate.median));
+    document.text(format!(
+        "A policy's file is replaced while {} requests a second go through one worker: first nothing for a third of the time, \
+         then {} swaps between two policies, each with bytes that were never seen before.",
+        median("rate"),
+        median("swaps")
+    ));
+    if let Some(table) = findings.tables.get("timeline") {
+        document.chart(
+            "swap-timeline",
+            "Latency over time, in slices of 100 ms, by when requests were due; dashed lines are swaps.",
+            timeline(table, findings.tables.get("swaps")),
+        );
+    }
+    let failed = get("failed-requests");
+    let verdict = match failed {
+        Some(estimate) if estimate.median == 0.0 => "No request failed.".to_owned(),
+        Some(estimate) => format!("**{} requests failed.**", number(estimate.median)),
+        None => String::new(),
+    };
+    document.text(format!("{} requests were due during all this. {verdict}", median("requests")));
+    let values =
+        |phase: &str| findings.measures.get(&format!("p99-{phase}-a-swap")).map(|measure| measure.values.clone());
+    if let (Some(during), Some(without)) = (values("during"), values("without")) {
+        let Some(change) = ratio(&during, &without) else { return };
+        let word = if change.low > 1.1 {
+            "Swaps can be felt"
+        } else if change.high < 1.1 {
+            "Swaps can't be felt"
+        } else {
+            "Whether swaps can be felt is within the noise"
+        };
+        document.text(format!(
+            "p99 within slices: {} ms without a swap, {} ms during one; the ratio is {}. {word} (a tenth more would count).",
+            show(get("p99-without-a-swap")),
+            show(get("p99-during-a-swap")),
+            show(Some(change))
+        ));
+    }
+    let rows = [
+        ("load", "load: compile or find in the cache"),
+        ("swap", "from the bytes to all workers using it"),
+        ("since-change", "from the file's change, settling included"),
+    ]
+    .map(|(stage, name)| {
+        let cells = ["without-state", "with-state"].map(|state| show(get(&format!("{stage}/{state}"))));
+        [name.to_owned()].into_iter().chain(cells).collect()
+    });
+    document.table(&["stage (ms)", "without state", "with state carried over"], rows.into());
+    let has_state = findings.measures.keys().any(|name| name.ends_with("/with-state"));
+    if !has_state {
+        document
+            .text("Neither of the two policies carries state over, so there is nothing to tell of swaps with state.");
+    }
+    let file = get("file-to-request");
+    document.text(format!(
+        "From a file's last byte to the first request that the new policy serves, as a client sees it without other load: {} \
+         ms. Goal: 100 ms: {}.",
+        show(file),
+        judge(file, 100.0, true)
+    ));
+    remarks(document, findings);
+}
+
+fn timeline(table: &Table, swaps: Option<&Table>) -> Option<String> {
+    let line = |name: &str, title: &str| {
+        Series::line(title, column(table, "at_s").into_iter().zip(column(table, name)).collect())
+    };
+    let swaps = swaps.map(|table| column(table, "in_service_s")).unwrap_or_default();
+    let marks = swaps.iter().enumerate().map(|(index, at)| (*at, if index == 0 { "swaps" } else { "" }.to_owned()));
+    let chart = Lines {
+        x: Axis::from_zero("seconds"),
+        y: Axis::log("latency (ms)"),
+        series: vec![line("p50_ms", "p50"), line("p99_ms", "p99"), line("max_ms", "max")],
+        marks: marks.collect(),
+    };
+    chart.svg("Latency over time around swaps")
+}

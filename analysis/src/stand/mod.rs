@@ -1,0 +1,12 @@
+//! What is measured with: origins of which it is known what they can do, proxies on a processor of their own, and what
+//! the kernel says of processes.
+
+mod origin;
+mod process;
+mod proxy;
+
+pub(crate) use self::{
+    origin::{OriginSpec, Origins},
+    process::{Cores, Usage, pin_self, resident_kib, run_tool, spawn_pinned, usage},
+    proxy::{Gate, endpoints},
+};
