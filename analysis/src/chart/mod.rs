@@ -141,8 +141,11 @@ pub(crate) struct Bars {
     pub(crate) y: Axis,
     pub(crate) groups: Vec<String>,
     /// A name, and a value for each group: with the ends of its interval, if there is one.
-    pub(crate) series: Vec<(String, Vec<Option<(f64, f64, f64)>>)>,
+    pub(crate) series: Vec<(String, Vec<Option<Estimate>>)>,
 }
+
+/// A value, and the ends of its interval.
+pub(crate) type Estimate = (f64, f64, f64);
 
 impl Bars {
     /// None without anything to show.

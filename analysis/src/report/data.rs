@@ -205,7 +205,9 @@ mod tests {
 
     fn findings() -> Findings {
         let mut findings = Findings::default();
-        [1.0, 3.0, 2.0].map(|value| findings.add("p99", "ms", Better::Lower, value));
+        for value in [1.0, 3.0, 2.0] {
+            findings.add("p99", "ms", Better::Lower, value);
+        }
         findings.add("p99", "ms", Better::Lower, f64::NAN);
         findings.add("none", "ms", Better::Lower, None);
         findings.row("curve", &["x", "what"], vec![1.5.into(), "a, \"b\"".into()]);

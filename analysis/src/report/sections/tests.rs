@@ -25,15 +25,18 @@ fn response() -> Findings {
         let numbers = [f64::from(share), load * 1e4, load * 1e4, ms, ms, ms, ms, ms, 0.0];
         findings.row("curve-http1", &columns, numbers.map(Cell::from).into());
         for name in ["mean", "p50", "p90", "p99", "p99.9", "max"] {
-            [ms, ms * 1.1, ms * 0.9]
-                .map(|ms| findings.add(format!("http1/at-{share}/{name}"), "ms", Better::Lower, ms));
+            for ms in [ms, ms * 1.1, ms * 0.9] {
+                findings.add(format!("http1/at-{share}/{name}"), "ms", Better::Lower, ms);
+            }
         }
         findings.add(format!("http1/at-{share}/error-rate"), "of requests", Better::Lower, 0.0);
         for (name, us) in [("cpu", 20.0), ("cpu-user", 8.0), ("cpu-system", 12.0)] {
             findings.add(format!("http1/at-{share}/{name}"), "us/request", Better::Lower, us);
         }
     }
-    [9900.0, 10_000.0, 10_100.0].map(|peak| findings.add("http1/peak", "requests/s", Better::Higher, peak));
+    for peak in [9900.0, 10_000.0, 10_100.0] {
+        findings.add("http1/peak", "requests/s", Better::Higher, peak);
+    }
     findings.add("http1/peak/busy", "of a processor", Better::Neither, 0.99);
     findings.add("http1/peak/generator", "of a processor", Better::Neither, 0.4);
     findings
@@ -44,7 +47,9 @@ fn policies() -> Findings {
     findings.text("failing", "one of five answers 500 at once");
     for (policy, ms, errors, share) in [("a", 50.0, 0.2, 0.2), ("b", 20.0, 0.6, 0.6)] {
         let name = format!("failing/80/{policy}");
-        [0.9, 1.0, 1.1].map(|factor| findings.add(format!("{name}/p99"), "ms", Better::Lower, ms * factor));
+        for factor in [0.9, 1.0, 1.1] {
+            findings.add(format!("{name}/p99"), "ms", Better::Lower, ms * factor);
+        }
         findings.add(format!("{name}/error-rate"), "of requests", Better::Lower, errors);
         findings.add(format!("{name}/share/4"), "of requests", Better::Neither, share);
     }
