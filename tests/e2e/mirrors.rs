@@ -31,9 +31,10 @@ fn copies_of_requests_change_nothing() {
         path = "/silent"
         cluster = "a"
         mirror = { cluster = "silent", percent = 100 }"#;
-    // Somebody who listens and says nothing.
+    // Somebody who takes every connection and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let more = format!("silent.endpoints = [\"{}\"]\nnobody.endpoints = []\n", silent.local_addr().unwrap());
+    thread::spawn(move || silent.incoming().collect::<Vec<_>>());
     let proxy = Proxy::start(&(config(routes, &origins.each_ref()) + &more), |_| {});
     let response = check_echo(&proxy, request("GET", "h", "/api/x?y", &[("x-a", "1")]), &["GET /v2/x?y"], &["mirror"]);
     assert_eq!(header(&response, "x-origin"), origins[0].address.to_string());
