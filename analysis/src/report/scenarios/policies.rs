@@ -142,7 +142,8 @@ fn config(situation: &Situation, policies: &[&str], origins: &[Origins], count: 
         let list: Vec<_> = origins.addresses[..count].iter().enumerate().map(endpoint).collect();
         text += &format!(
             "[[route]]\npath = \"/{policy}\"\ncluster = \"{policy}\"\n\
-             [cluster.{policy}]\npolicy = \"{policy}\"\nmax_attempts = 1\nendpoints = [{}]\n",
+             [cluster.{policy}]\npolicy = {{ name = \"{policy}\", config = {{ {} }} }}\nmax_attempts = 1\nendpoints = [{}]\n",
+            if *policy == "zone-aware" { "zone = \"near\"" } else { "" },
             list.join(", ")
         );
     }
