@@ -120,9 +120,32 @@ fn an_answer_for_which_there_is_no_room_ends_and_others_go_on() {
                 break frame;
             }
             assert_eq!(frame.stream, 3);
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(10));
         };
         assert_eq!((end.kind, end.stream), (RST_STREAM, 1));
+        // All of it is on its way, and none of it goes any more.
+        peer.send(&frame(HEADERS, END, 5, &head("GET", &path, &[])));
+        peer.send(&update(5, 1));
+        peer.find("an end", |frame| (frame.kind, frame.stream) == (RST_STREAM, 5)).unwrap();
+    }
+}
+
+#[test]
+fn an_answer_goes_on_that_gets_a_little_room_now_and_then() {
+    let origin = Echo::start();
+    let (_proxy, doors) = h2::start(&format!(
+        "[limits]\nwrite_timeout_ms = 3000\n[[route]]\ncluster = \"api\"\n[cluster.api]\nendpoints = [\"{}\"]\n",
+        origin.address
+    ));
+    for door in doors {
+        let mut peer = door.greet(&[(WINDOW, 0)]);
+        peer.send(&headers(END, 3));
+        // For longer than it may stand still.
+        for _ in 0..50 {
+            peer.send(&update(3, 1));
+            peer.gives(3, 1).unwrap();
+            thread::sleep(Duration::from_millis(100));
+        }
         peer.send(&update(3, 10_000));
         peer.find("the rest", |frame| frame.stream == 3 && frame.flags & END_STREAM != 0).unwrap();
     }

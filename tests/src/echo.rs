@@ -1,7 +1,6 @@
 //! A real HTTP server that answers with what it was asked.
 
 use std::{
-    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
     thread,
@@ -13,7 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
 
 /// Answers every request with the request itself, until it is dropped: the method and the target, the headers, a line
-/// for each, an empty line, and the body. The answer's headers are `server: echo` and `x-origin`, with its address.
+/// for each, an empty line, and the body. The answer's headers are `server: echo` and `x-origin`, with its address. A
+/// request whose body breaks off is none.
 pub struct Echo {
     /// Where it listens.
     pub address: SocketAddr,
@@ -56,22 +56,22 @@ async fn serve(listener: TcpListener, asked: Arc<Mutex<Vec<String>>>) {
         let answer = service_fn(move |request: Request<Incoming>| {
             let (asked, address) = (Arc::clone(&asked), address.clone());
             async move {
-                let text = written(request).await;
+                let text = written(request).await?;
                 asked.lock().unwrap().push(text.clone());
                 let response = Response::builder().header("server", "echo").header("x-origin", address);
-                Ok::<_, Infallible>(response.body(Full::<Bytes>::from(text)).unwrap())
+                Ok::<_, hyper::Error>(response.body(Full::<Bytes>::from(text)).unwrap())
             }
         });
         tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
     }
 }
 
-async fn written(request: Request<Incoming>) -> String {
+async fn written(request: Request<Incoming>) -> hyper::Result<String> {
     let (head, body) = request.into_parts();
     let mut text = format!("{} {}\n", head.method, head.uri);
     for (name, value) in &head.headers {
         text += &format!("{name}: {}\n", value.to_str().unwrap());
     }
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    text + "\n" + &String::from_utf8_lossy(&body)
+    let body = body.collect().await?.to_bytes();
+    Ok(text + "\n" + &String::from_utf8_lossy(&body))
 }

@@ -174,6 +174,7 @@ impl Connection {
         self.outgoing.walk(bytes, |head, code| match head.kind {
             Kind::DATA => {
                 budget.earn(Budget::data_sent(head.length));
+                streams.piece_sent(head.stream);
                 if head.has(frame::END_STREAM) {
                     streams.answered(head.stream);
                 }
@@ -190,6 +191,12 @@ impl Connection {
             }
             _ => {}
         });
+    }
+
+    /// How many pieces of a stream's answer have gone out. None when there is no more to go: all of it has, or the client
+    /// wants no more.
+    pub fn pieces_sent(&self, stream: u32) -> Option<u32> {
+        self.streams.pieces(stream)
     }
 
     /// To be called once a second: what a connection may cost, it may cost again.

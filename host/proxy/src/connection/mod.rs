@@ -189,6 +189,11 @@ impl ClientConnection {
         is_past(since, timeout, now)
     }
 
+    /// How many pieces of an answer have gone out on a stream (HTTP/2). None when there is no more to go.
+    fn pieces_sent(&self, stream: u32) -> Option<u32> {
+        self.frames.get()?.borrow().pieces_sent(stream)
+    }
+
     /// Lets a connection without requests give its memory back. To be asked every now and then.
     pub(crate) fn rest(&self, now: u64) {
         if self.is_quiet() && is_past(self.quiet_since.get(), REST_AFTER, now) && !self.is_to_rest.replace(true) {

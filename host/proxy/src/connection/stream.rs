@@ -7,6 +7,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use http::{
     response::Parts,
 };
 use http_body::{Body, Frame};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::sleep};
 
 use super::{
     ClientConnection,
@@ -29,8 +30,11 @@ use crate::{
     client_stream::ClientStream,
     date::date,
     headers,
-    timer::{Idle, LazyTimer},
+    timer::{Idle, LazyTimer, nanos},
 };
+
+/// How often it is looked whether what is left of an answer goes out.
+const DRAIN_LOOK: Duration = Duration::from_secs(1);
 
 /// What is said to a client before its answer, until it is said.
 #[derive(Debug, Default)]
@@ -98,6 +102,27 @@ pub(super) async fn answer(
     } else if !is_whole {
         let mut passing = Passing::new(&client, body, stream);
         poll_fn(|cx| passing.poll(cx)).await;
+        if let Some(stream) = passing.into_waiting() {
+            drain(&client, stream).await;
+        }
+    }
+}
+
+/// Looks after what is left of an answer with the library, for which its client has made no room yet.
+async fn drain(client: &ClientConnection, mut stream: SendStream<Bytes>) {
+    let (clock, timeout) = (client.worker.clock, client.worker.limits.write_timeout);
+    let (mut sent, mut since) = (None, clock.now());
+    while let Some(pieces) = client.pieces_sent(stream.stream_id().as_u32()) {
+        if poll_fn(|cx| Poll::Ready(stream.poll_reset(cx).is_ready())).await {
+            return;
+        }
+        let now = clock.now();
+        if sent.replace(pieces) != Some(pieces) {
+            since = now;
+        } else if now.saturating_sub(since) > nanos(timeout) {
+            return stream.send_reset(Reason::CANCEL);
+        }
+        sleep(DRAIN_LOOK.min(timeout)).await;
     }
 }
 
@@ -121,18 +146,25 @@ struct Passing<'a> {
     stream: SendStream<Bytes>,
     /// Whether the client takes more.
     has_room: bool,
-    /// How many times it has made room.
-    pieces: u64,
-    /// Since when it has not, once that has happened.
-    held_up: Option<(Idle, LazyTimer)>,
+    /// While it does not, for how long.
+    held_up: Option<Idle>,
+    timer: LazyTimer,
+    /// Whether the library has all of it, and no room yet for all that it has.
+    is_waiting: bool,
 }
 
 impl<'a> Passing<'a> {
     fn new(client: &'a ClientConnection, body: ResponseBody, stream: SendStream<Bytes>) -> Self {
-        Self { client, body, stream, has_room: false, pieces: 0, held_up: None }
+        let timer = LazyTimer::new(client.worker.clock);
+        Self { client, body, stream, has_room: false, held_up: None, timer, is_waiting: false }
     }
 
-    /// Ready when nothing more is to be done.
+    /// The stream, if something is left to go out.
+    fn into_waiting(self) -> Option<SendStream<Bytes>> {
+        self.is_waiting.then_some(self.stream)
+    }
+
+    /// Ready when the library has all of it, or nobody wants more.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if !self.has_room && !ready!(self.poll_room(cx)) || self.stream.poll_reset(cx).is_ready() {
@@ -144,6 +176,10 @@ impl<'a> Passing<'a> {
                 Some(Ok(Ok(data))) if data.is_empty() && !is_last => continue,
                 Some(Ok(Ok(data))) => {
                     self.has_room = false;
+                    if is_last {
+                        self.stream.reserve_capacity(data.len());
+                        self.is_waiting = self.stream.capacity() < data.len();
+                    }
                     self.stream.send_data(data, is_last).map(|()| is_last)
                 }
                 Some(Ok(Err(frame))) => {
@@ -176,16 +212,15 @@ impl<'a> Passing<'a> {
                 }
             }
         }
-        self.has_room = true;
-        self.pieces += 1;
+        (self.has_room, self.held_up) = (true, None);
         Poll::Ready(true)
     }
 
     /// Ready when the client has made no room for too long, whatever it takes of other answers.
     fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (clock, timeout) = (self.client.worker.clock, self.client.worker.limits.write_timeout);
-        let begin = || (Idle::new(timeout, clock.now(), self.pieces), LazyTimer::new(clock));
-        let (idle, timer) = self.held_up.get_or_insert_with(begin);
-        idle.poll(cx, timer, self.pieces)
+        // The library may have a piece that goes out byte by byte.
+        let sent = self.client.pieces_sent(self.stream.stream_id().as_u32()).unwrap_or_default().into();
+        self.held_up.get_or_insert_with(|| Idle::new(timeout, clock.now(), sent)).poll(cx, &self.timer, sent)
     }
 }

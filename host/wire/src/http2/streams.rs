@@ -29,6 +29,8 @@ struct Stream {
     is_open: bool,
     /// Whether this side has said all that it will.
     is_answered: bool,
+    /// Pieces of the answer that were sent.
+    pieces: u32,
 }
 
 /// The streams that are not over on both sides.
@@ -75,13 +77,26 @@ impl Streams {
         }
         self.used = self.used.checked_shl((id - self.newest).div_ceil(2)).unwrap_or(0) | 1;
         self.newest = id;
-        self.streams.push(Stream { id, is_open: !is_ended, is_answered: false });
+        self.streams.push(Stream { id, is_open: !is_ended, is_answered: false, pieces: 0 });
         Ok(())
     }
 
     /// The client has said all that it will.
     pub(super) fn ended(&mut self, id: u32) {
         self.change(id, |stream| stream.is_open = false);
+    }
+
+    /// A piece of the answer was sent.
+    pub(super) fn piece_sent(&mut self, id: u32) {
+        if let Some(at) = self.find(id) {
+            self.streams[at].pieces = self.streams[at].pieces.wrapping_add(1);
+        }
+    }
+
+    /// How many pieces of the answer were sent. None when there is no more to be sent.
+    pub(super) fn pieces(&self, id: u32) -> Option<u32> {
+        let stream = self.streams[self.find(id)?];
+        (!stream.is_answered).then_some(stream.pieces)
     }
 
     /// This side has said all that it will.

@@ -175,6 +175,20 @@ fn what_was_on_its_way_when_this_side_ended_a_stream_passes() {
 }
 
 #[test]
+fn what_has_gone_out_of_an_answer_is_known_until_all_has() {
+    let mut connection = Connection::default();
+    receive(&mut connection, &[headers(1, END_HEADERS), headers(3, 5), headers(5, 5)], usize::MAX);
+    for pieces in 0..3 {
+        assert_eq!((connection.pieces_sent(3), connection.pieces_sent(1)), (Some(pieces), Some(0)));
+        connection.sent(&data(3, 0));
+    }
+    connection.sent(&data(3, END_STREAM));
+    connection.sent(&data(1, END_STREAM));
+    connection.receive(&reset(5, 8));
+    assert_eq!([1, 3, 5, 7].map(|stream| connection.pieces_sent(stream)), [None; 4]);
+}
+
+#[test]
 fn streams_that_clients_never_end_are_forgotten_and_not_held_against_them() {
     let mut connection = Connection::default();
     receive(&mut connection, &[], usize::MAX);
