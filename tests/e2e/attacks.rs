@@ -123,9 +123,8 @@ fn an_answer_for_which_there_is_no_room_ends_and_others_go_on() {
             thread::sleep(Duration::from_millis(10));
         };
         assert_eq!((end.kind, end.stream), (RST_STREAM, 1));
-        // All of it is on its way, and none of it goes any more.
-        peer.send(&frame(HEADERS, END, 5, &head("GET", &path, &[])));
-        peer.send(&update(5, 1));
+        // A short one: all of it is on its way, and none of it goes any more.
+        peer.send(&[headers(END, 5), update(5, 1)].concat());
         peer.find("an end", |frame| (frame.kind, frame.stream) == (RST_STREAM, 5)).unwrap();
     }
 }
@@ -139,15 +138,22 @@ fn an_answer_goes_on_that_gets_a_little_room_now_and_then() {
     ));
     for door in doors {
         let mut peer = door.greet(&[(WINDOW, 0)]);
-        peer.send(&headers(END, 3));
-        // For longer than it may stand still.
+        // A short one, and one in several pieces.
+        peer.send(&[headers(END, 1), headers(END_HEADERS, 3)].concat());
+        (0..4).for_each(|_| peer.send(&frame(DATA, 0, 3, &[b'a'; 15_000])));
+        peer.send(&data(END_STREAM, 3));
+        // For longer than they may stand still.
         for _ in 0..50 {
-            peer.send(&update(3, 1));
-            peer.gives(3, 1).unwrap();
+            for stream in [1, 3] {
+                peer.send(&update(stream, 1));
+                peer.gives(stream, 1).unwrap();
+            }
             thread::sleep(Duration::from_millis(100));
         }
-        peer.send(&update(3, 10_000));
-        peer.find("the rest", |frame| frame.stream == 3 && frame.flags & END_STREAM != 0).unwrap();
+        for stream in [1, 3] {
+            peer.send(&update(stream, 1 << 20));
+            peer.find("the rest", |frame| frame.stream == stream && frame.flags & END_STREAM != 0).unwrap();
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     thread,
 };
 
@@ -18,6 +21,7 @@ pub struct Echo {
     /// Where it listens.
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    broken: Arc<AtomicUsize>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -27,36 +31,42 @@ impl Echo {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, address) = std::sync::mpsc::channel();
-        let log = Arc::clone(&asked);
+        let broken = Arc::<AtomicUsize>::default();
+        let (log, count) = (Arc::clone(&asked), Arc::clone(&broken));
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 tokio::select! {
-                    () = serve(listener, log) => {}
+                    () = serve(listener, log, count) => {}
                     _ = stopped => {}
                 }
             });
         });
-        Self { address: address.recv().unwrap(), asked, _stop: stop }
+        Self { address: address.recv().unwrap(), asked, broken, _stop: stop }
     }
 
     /// Every request so far, as it was answered.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
+
+    /// How many requests have come whose body broke off.
+    pub fn broken(&self) -> usize {
+        self.broken.load(Relaxed)
+    }
 }
 
-async fn serve(listener: TcpListener, asked: Arc<Mutex<Vec<String>>>) {
+async fn serve(listener: TcpListener, asked: Arc<Mutex<Vec<String>>>, broken: Arc<AtomicUsize>) {
     let address = listener.local_addr().unwrap().to_string();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let (asked, address) = (Arc::clone(&asked), address.clone());
+        let (asked, broken, address) = (Arc::clone(&asked), Arc::clone(&broken), address.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
-            let (asked, address) = (Arc::clone(&asked), address.clone());
+            let (asked, broken, address) = (Arc::clone(&asked), Arc::clone(&broken), address.clone());
             async move {
-                let text = written(request).await?;
+                let text = written(request).await.inspect_err(|_| drop(broken.fetch_add(1, Relaxed)))?;
                 asked.lock().unwrap().push(text.clone());
                 let response = Response::builder().header("server", "echo").header("x-origin", address);
                 Ok::<_, hyper::Error>(response.body(Full::<Bytes>::from(text)).unwrap())
