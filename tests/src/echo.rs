@@ -66,7 +66,9 @@ async fn serve(listener: TcpListener, asked: Arc<Mutex<Vec<String>>>, broken: Ar
         let answer = service_fn(move |request: Request<Incoming>| {
             let (asked, broken, address) = (Arc::clone(&asked), Arc::clone(&broken), address.clone());
             async move {
-                let text = written(request).await.inspect_err(|_| drop(broken.fetch_add(1, Relaxed)))?;
+                let text = written(request).await.inspect_err(|_| {
+                    broken.fetch_add(1, Relaxed);
+                })?;
                 asked.lock().unwrap().push(text.clone());
                 let response = Response::builder().header("server", "echo").header("x-origin", address);
                 Ok::<_, hyper::Error>(response.body(Full::<Bytes>::from(text)).unwrap())
