@@ -91,6 +91,8 @@ impl Lines {
         let mut chart = ChartBuilder::on(&area)
             .margin_right(28)
             .margin_top(8)
+            .margin_left(14)
+            .margin_bottom(6)
             .x_label_area_size(48)
             .y_label_area_size(72)
             .build_cartesian_2d(Ruler(x_range.clone(), x_ticks), Ruler(y_range.clone(), y_ticks))?;
@@ -172,6 +174,8 @@ impl Bars {
         let mut chart = ChartBuilder::on(&area)
             .margin_right(12)
             .margin_top(8)
+            .margin_left(14)
+            .margin_bottom(6)
             .x_label_area_size(34)
             .y_label_area_size(72)
             .build_cartesian_2d(

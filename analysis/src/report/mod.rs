@@ -24,7 +24,7 @@ use self::{
     render::{Parts, render},
     scenarios::SCENARIOS,
 };
-use crate::stand::{Cores, pin_self};
+use crate::stand::{Cores, pin_self, raise_file_limit};
 
 /// What to report.
 #[derive(clap::Args)]
@@ -73,6 +73,7 @@ impl ReportArguments {
         // Before anything is measured, as it may have to be built.
         let binary = sluicegate_tests::binary().to_owned();
         let fingerprint = Fingerprint { format: FORMAT, binary_sha256: digest(&binary)?, quick: self.quick };
+        raise_file_limit();
         let cores = Cores::split();
         if let Some(cores) = cores {
             pin_self(cores.load).context("processes can't be put on processors: is util-linux installed?")?;

@@ -195,9 +195,9 @@ fn which_policy(findings: &Findings, situation: &str) -> Option<Finding> {
     let load = loads.into_iter().filter(|load| *load <= 80).max()?;
     let what = findings.texts.get(situation)?;
     let get = |policy: &String, what: &str| findings.estimate(&format!("{situation}/{load}/{policy}/{what}"));
-    // Errors are worse than any wait.
+    // Errors are worse than any wait; a few in a hundred more or less are chance.
     let ranked =
-        |policy: &String| Some(((get(policy, "error-rate")?.median * 100.0).round(), get(policy, "p99")?.median));
+        |policy: &String| Some(((get(policy, "error-rate")?.median * 20.0).round() * 5.0, get(policy, "p99")?.median));
     let mut order: Vec<_> = all.iter().filter_map(|policy| Some((ranked(policy)?, policy))).collect();
     order.sort_by(|a, b| a.0.0.total_cmp(&b.0.0).then(a.0.1.total_cmp(&b.0.1)));
     let ((best_errors, best_ms), best) = order.first()?;
@@ -206,18 +206,25 @@ fn which_policy(findings: &Findings, situation: &str) -> Option<Finding> {
     let equals: Vec<_> = order
         .iter()
         .filter(|((errors, _), policy)| {
-            errors == best_errors && get(policy, "p99").is_some_and(|e| e.low <= high * 1.05)
+            errors == best_errors && get(policy, "p99").is_some_and(|e| e.low <= high * 1.1)
         })
         .map(|(_, policy)| format!("`{policy}`"))
         .collect();
-    let listed: Vec<_> =
-        order.iter().map(|((errors, ms), policy)| format!("`{policy}` {} ms, {errors}% errors", number(*ms))).collect();
+    let listed: Vec<_> = order
+        .iter()
+        .map(|((errors, ms), policy)| format!("`{policy}` {} ms, about {errors}% errors", number(*ms)))
+        .collect();
     let are = if equals.len() == 1 { "is" } else { "are" };
     Some(Finding {
-        what: format!("When {what}: {} {are} best, with a p99 of {} ms.", equals.join(", "), number(*best_ms)),
+        what: format!("{}: {} {are} best, with a p99 of {} ms.", capital(what), equals.join(", "), number(*best_ms)),
         evidence: format!("p99 and errors at {load}% load: {}", listed.join("; ")),
-        advice: (equals.len() < order.len()).then(|| format!("When {what}, use {}.", equals.join(" or "))),
+        advice: (equals.len() < order.len()).then(|| format!("{}: use {}.", capital(what), equals.join(" or "))),
     })
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// An origin that fails fast looks idle.

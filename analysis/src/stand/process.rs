@@ -30,6 +30,14 @@ pub(crate) fn pin_self(core: usize) -> Result<()> {
     pin(std::process::id(), core)
 }
 
+/// As many open files as the system lets this process have; its children inherit that.
+pub(crate) fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    // Whoever may not raise it has enough, or is told by the first socket that can't be had.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+}
+
 /// Puts a process with all its threads on a processor.
 pub(crate) fn pin(pid: u32, core: usize) -> Result<()> {
     run_tool("taskset", &["-a", "-p", "-c", &core.to_string(), &pid.to_string()]).map(drop)

@@ -56,10 +56,14 @@ pub(crate) fn percent(share: f64) -> String {
 /// A goal, and whether it was met, was missed, or can't be told from the noise.
 pub(crate) fn judge(estimate: Option<Estimate>, goal: f64, at_most: bool) -> &'static str {
     let Some(Estimate { low, high, median, count }) = estimate else { return "not measured" };
+    if count == 1 {
+        // Counted rather than measured, or measured once: there is no noise to compare with.
+        return if (median <= goal) == at_most || median == goal { "met" } else { "**missed**" };
+    }
     let good = |value: f64| if at_most { value <= goal } else { value >= goal };
     match (good(low), good(high), good(median)) {
-        (true, true, _) if count > 1 => "met",
-        (false, false, _) if count > 1 => "**missed**",
+        (true, true, _) => "met",
+        (false, false, _) => "**missed**",
         (_, _, true) => "met, within the noise",
         _ => "missed, within the noise",
     }

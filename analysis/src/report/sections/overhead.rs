@@ -42,7 +42,8 @@ fn picks(document: &mut Document, findings: &Findings) {
     let (policies, counts) = measured(findings);
     document.text(
         "A call in a loop, with everything in the processor's caches: natively, as a core module (the fast lane), and as a \
-         component (the portable lane). Batches of the three alternate. Medians, in nanoseconds.",
+         component (the portable lane). Batches of the three alternate. Medians, in nanoseconds. The last columns are the time \
+         until a policy knows of other endpoints, in the fast lane.",
     );
     let bar = |lane: &str| {
         let values = policies.iter().map(|policy| {
@@ -65,14 +66,35 @@ fn picks(document: &mut Document, findings: &Findings) {
         for count in &counts {
             let lanes =
                 ["native", "fast", "portable"].map(|lane| findings.estimate(&format!("{policy}/{count}/{lane}")));
+            let changes =
+                ["one-more", "all-new"].map(|what| show(findings.estimate(&format!("{policy}/{count}/{what}"))));
             let times = match (lanes[1], lanes[0]) {
                 (Some(fast), Some(native)) => number(fast.median / native.median),
                 _ => "–".into(),
             };
-            rows.push([policy.clone(), count.to_string()].into_iter().chain(lanes.map(show)).chain([times]).collect());
+            rows.push(
+                [policy.clone(), count.to_string()]
+                    .into_iter()
+                    .chain(lanes.map(show))
+                    .chain([times])
+                    .chain(changes)
+                    .collect(),
+            );
         }
     }
-    document.table(&["policy", "endpoints", "native", "fast lane", "portable lane", "fast / native"], rows);
+    document.table(
+        &[
+            "policy",
+            "endpoints",
+            "native",
+            "fast lane",
+            "portable lane",
+            "fast / native",
+            "one more (us)",
+            "all new (us)",
+        ],
+        rows,
+    );
     let line = |policy: &String| {
         let points = counts.iter().filter_map(|count| {
             Some((f64::from(*count), findings.estimate(&format!("{policy}/{count}/fast"))?.median))

@@ -12,7 +12,8 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     document.text(
         "Five origins with four servers of 20 ms each (exponential), so 1,000 requests a second is what they can do; one \
          worker, no retries, no health checks: what is seen is the policy's doing alone. All policies run at the same time, \
-         each with origins of its own that draw the same times, and with requests by the same schedule. *Off* is the share \
+         each with origins of its own that draw the same times, and with requests by the same schedule. Each request has one \
+         of 10,000 keys, for policies that go by them. *Off* is the share \
          of requests that would have to go elsewhere for each origin to get its part of what all can do. Load is a share of \
          what the origins can do.",
     );

@@ -14,7 +14,8 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     let median = |name: &str| get(name).map_or("–".to_owned(), |estimate| number(estimate.median));
     document.text(format!(
         "A policy's file is replaced while {} requests a second go through one worker: first nothing for a third of the time, \
-         then {} swaps between two policies, each with bytes that were never seen before.",
+         then {} swaps: `round-robin`, `peak-ewma`, and `peak-ewma` again, which carries its state over, each time with bytes that \
+         were never seen before.",
         median("rate"),
         median("swaps")
     ));
@@ -62,8 +63,7 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     document.table(&["stage (ms)", "without state", "with state carried over"], rows.into());
     let has_state = findings.measures.keys().any(|name| name.ends_with("/with-state"));
     if !has_state {
-        document
-            .text("Neither of the two policies carries state over, so there is nothing to tell of swaps with state.");
+        document.text("No swap carried state over, so there is nothing to tell of those.");
     }
     let file = get("file-to-request");
     document.text(format!(
