@@ -52,7 +52,7 @@ fn picks(document: &mut Document, findings: &Findings) {
         (lane.to_owned(), values.collect())
     };
     let bars = Bars {
-        y: Axis::log("ns for a pick of 16"),
+        axis: Axis::log("ns for a pick of 16"),
         groups: policies.clone(),
         series: ["native", "fast", "portable"].map(bar).into(),
     };

@@ -45,20 +45,14 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
         }
     }
     let load = loads.iter().copied().filter(|load| *load <= 80).max().unwrap_or(80);
-    let tails = Bars {
-        y: Axis::log("p99 (ms)"),
-        groups: SITUATIONS.map(|situation| situation.replace('-', " ")).into(),
-        series: policies
-            .iter()
-            .map(|policy| {
-                let value = |situation: &&str| {
-                    let estimate = findings.estimate(&format!("{situation}/{load}/{policy}/p99"))?;
-                    Some((estimate.median, estimate.low, estimate.high))
-                };
-                (policy.clone(), SITUATIONS.iter().map(value).collect())
-            })
-            .collect(),
+    let tail = |situation: &str| {
+        let value = |policy: &String| {
+            let estimate = findings.estimate(&format!("{situation}/{load}/{policy}/p99"))?;
+            Some((estimate.median, estimate.low, estimate.high))
+        };
+        (situation.replace('-', " "), policies.iter().map(value).collect())
     };
+    let tails = Bars { axis: Axis::log("p99 (ms)"), groups: policies.clone(), series: SITUATIONS.map(tail).into() };
     document.heading(3, "All situations");
     document.chart(
         "policies-p99",
@@ -101,7 +95,10 @@ fn spread(findings: &Findings, situation: &str, load: u32, policies: &[String]) 
         };
         (format!("origin {}{}", index + 1, special(index)), policies.iter().map(of).collect())
     };
-    let bars =
-        Bars { y: Axis::from_zero("% of requests"), groups: policies.to_vec(), series: (0..5).map(origin).collect() };
+    let bars = Bars {
+        axis: Axis::from_zero("% of requests"),
+        groups: policies.to_vec(),
+        series: (0..5).map(origin).collect(),
+    };
     bars.svg(&format!("{situation}: share of requests by policy and origin"))
 }
