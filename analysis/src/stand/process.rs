@@ -106,6 +106,36 @@ pub(crate) fn usage(pid: u32) -> Usage {
     all
 }
 
+/// Processor time so far, in seconds: of the whole machine, and of this process with all children that have ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Neighbours {
+    machine: f64,
+    own: f64,
+}
+
+impl Neighbours {
+    /// Up to now. To be asked when no child runs.
+    pub(crate) fn now() -> Self {
+        let numbers = |text: &str| -> Vec<f64> {
+            text.split_whitespace().filter_map(|word| word.parse().ok()).map(|ticks: f64| ticks / 100.0).collect()
+        };
+        let machine = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let machine = numbers(machine.lines().next().unwrap_or_default());
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let own = numbers(stat.rsplit(')').next().unwrap_or_default());
+        // Of the machine: user, nice, system, idle, waiting, interrupts, soft ones, and what the hypervisor took away.
+        // The state of a process is no number, so its times are one place before where proc(5) counts them.
+        let machine = [0, 1, 2, 5, 6, 7].map(|index| machine.get(index).copied().unwrap_or(0.0)).iter().sum();
+        Self { machine, own: own.iter().skip(10).take(4).sum() }
+    }
+
+    /// How many processors others used from then on, over so many seconds.
+    pub(crate) fn since(&self, seconds: f64) -> f64 {
+        let now = Self::now();
+        ((now.machine - self.machine - (now.own - self.own)) / seconds).max(0.0)
+    }
+}
+
 /// Memory of a process and its children that is in use now.
 pub(crate) fn resident_kib(pid: u32) -> Result<u64> {
     let mut total = 0;

@@ -82,6 +82,7 @@ pub(crate) fn conclusion(document: &mut Document, parts: &Parts) {
     if let Some(findings) = parts.get("peers") {
         let cpu = peers::to_the_better(findings, "http1-128B", "cpu").map(|(ratio, _)| ratio);
         goal("CPU for a small response, to the better peer", "≤ 0.95", cpu, 0.95, true);
+        goal("the same, to HAProxy that relays TCP", "≤ 1.25", peers::to_the_floor(findings), 1.25, true);
         goal(
             "p99 at a fixed rate, to NGINX's",
             "≤ 1",
@@ -90,6 +91,8 @@ pub(crate) fn conclusion(document: &mut Document, parts: &Parts) {
             true,
         );
     }
+    // It takes two processors for the workers, and more for load and origins.
+    goal("throughput of two workers to one", "≥ 1.8", None, 1.8, false);
     let of = |word: &str| rows.iter().filter(|row| row[3].contains(word)).count();
     let (met, missed, unknown) = (of("met"), of("missed"), of("not measured"));
     let noise = of("noise");

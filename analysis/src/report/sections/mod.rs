@@ -49,6 +49,11 @@ pub(crate) fn show(estimate: Option<Estimate>) -> String {
     }
 }
 
+/// What was counted rather than measured.
+pub(crate) fn count(estimate: Option<Estimate>) -> String {
+    estimate.map_or("–".to_owned(), |estimate| format!("{:.0}", estimate.median))
+}
+
 pub(crate) fn percent(share: f64) -> String {
     format!("{}%", number(share * 100.0))
 }

@@ -1,7 +1,7 @@
 //! What policies cost.
 
 use super::super::{data::Findings, doc::Document, render::Parts};
-use super::{findings, judge, number, percent, remarks, show};
+use super::{count, findings, judge, number, percent, remarks, show};
 use crate::{
     chart::{Axis, Bars, Lines, Series},
     stats::{Estimate, paired_ratio},
@@ -184,7 +184,8 @@ fn in_service(document: &mut Document, findings: &Findings) {
     );
     let rows = ["pick", "on_result", "endpoints_changed"].map(|callback| {
         let get = |what: &str| show(findings.estimate(&format!("in-service/{callback}/{what}")));
-        vec![format!("`{callback}`"), get("calls"), get("mean")]
+        let calls = count(findings.estimate(&format!("in-service/{callback}/calls")));
+        vec![format!("`{callback}`"), calls, get("mean")]
     });
     document.table(&["`p2c`", "calls", "mean (ns)"], rows.into());
     if let Some(share) = findings.estimate("in-service/share-of-latency") {

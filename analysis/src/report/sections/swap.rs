@@ -1,7 +1,7 @@
 //! Hot swaps.
 
 use super::super::{data::Table, doc::Document, render::Parts};
-use super::{findings, judge, number, remarks, response::column, show};
+use super::{count, findings, judge, number, remarks, response::column, show};
 use crate::{
     chart::{Axis, Lines, Series},
     stats::ratio,
@@ -17,7 +17,7 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
          then {} swaps: `round-robin`, `peak-ewma`, and `peak-ewma` again, which carries its state over, each time with bytes that \
          were never seen before.",
         median("rate"),
-        median("swaps")
+        count(get("swaps"))
     ));
     if let Some(table) = findings.tables.get("timeline") {
         document.chart(
@@ -32,7 +32,7 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
         Some(estimate) => format!("**{} requests failed.**", number(estimate.median)),
         None => String::new(),
     };
-    document.text(format!("{} requests were due during all this. {verdict}", median("requests")));
+    document.text(format!("{} requests were due during all this. {verdict}", count(get("requests"))));
     let values =
         |phase: &str| findings.measures.get(&format!("p99-{phase}-a-swap")).map(|measure| measure.values.clone());
     if let (Some(during), Some(without)) = (values("during"), values("without")) {
