@@ -4,7 +4,7 @@
 use super::{
     data::Findings,
     render::Parts,
-    sections::{number, overhead, peers, percent, policies, response},
+    sections::{number, overhead, peers, percent, policies, response, show, swap},
 };
 use crate::stats::median;
 
@@ -35,6 +35,7 @@ pub(crate) fn look(parts: &Parts) -> Vec<Finding> {
     if let Some(findings) = parts.get("picks") {
         all.extend(growth(findings));
     }
+    all.extend(parts.get("swap").and_then(swaps));
     if let Some(findings) = parts.get("policies") {
         all.extend(policies::SITUATIONS.into_iter().filter_map(|situation| which_policy(findings, situation)));
         all.extend(error_magnet(findings));
@@ -164,6 +165,27 @@ fn policy_share(findings: &Findings) -> Option<Finding> {
         evidence: format!("{} ns of {} us, {}{pairs}", number(pick), number(cpu / 1000.0), percent(share)),
         advice: (share >= 0.02)
             .then(|| "Look at the policy's own work first: `sluicegate_policy_call_seconds`.".to_owned()),
+    })
+}
+
+/// What requests feel of a compile on the worker's processor.
+fn swaps(findings: &Findings) -> Option<Finding> {
+    let (ratio, load) = (swap::felt(findings)?, findings.estimate("load/without-state")?);
+    let is_felt = ratio.low > 1.1;
+    let what = if is_felt {
+        "A swap of a new policy can be felt where the compiler has no processor besides the worker's."
+    } else {
+        "A swap can't be felt beyond the noise, even where the compiler shares the worker's processor."
+    };
+    Some(Finding {
+        what: what.to_owned(),
+        evidence: format!(
+            "p99 during a swap is {} of that without; loading takes {} ms",
+            show(Some(ratio)),
+            number(load.median)
+        ),
+        advice: is_felt
+            .then(|| "Where policies change often, leave the proxy a processor more than it has workers.".to_owned()),
     })
 }
 

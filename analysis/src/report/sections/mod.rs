@@ -51,7 +51,8 @@ pub(crate) fn show(estimate: Option<Estimate>) -> String {
 
 /// What was counted rather than measured.
 pub(crate) fn count(estimate: Option<Estimate>) -> String {
-    estimate.map_or("–".to_owned(), |estimate| format!("{:.0}", estimate.median))
+    let show = |value: f64| if value < 1000.0 { format!("{value:.0}") } else { number(value) };
+    estimate.map_or("–".to_owned(), |estimate| show(estimate.median))
 }
 
 pub(crate) fn percent(share: f64) -> String {

@@ -1,11 +1,21 @@
 //! Hot swaps.
 
-use super::super::{data::Table, doc::Document, render::Parts};
+use super::super::{
+    data::{Findings, Table},
+    doc::Document,
+    render::Parts,
+};
 use super::{count, findings, judge, number, remarks, response::column, show};
 use crate::{
     chart::{Axis, Lines, Series},
-    stats::ratio,
+    stats::{Estimate, ratio},
 };
+
+/// How much longer the slowest hundredth takes during a swap.
+pub(crate) fn felt(findings: &Findings) -> Option<Estimate> {
+    let values = |phase: &str| findings.measures.get(&format!("p99-{phase}-a-swap")).map(|measure| &measure.values);
+    ratio(values("during")?, values("without")?)
+}
 
 pub(crate) fn section(document: &mut Document, parts: &Parts) {
     document.heading(2, "Hot swap");
@@ -33,10 +43,7 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
         None => String::new(),
     };
     document.text(format!("{} requests were due during all this. {verdict}", count(get("requests"))));
-    let values =
-        |phase: &str| findings.measures.get(&format!("p99-{phase}-a-swap")).map(|measure| measure.values.clone());
-    if let (Some(during), Some(without)) = (values("during"), values("without")) {
-        let Some(change) = ratio(&during, &without) else { return };
+    if let Some(change) = felt(findings) {
         let word = if change.low > 1.1 {
             "Swaps can be felt"
         } else if change.high < 1.1 {
@@ -45,7 +52,9 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
             "Whether swaps can be felt is within the noise"
         };
         document.text(format!(
-            "p99 within slices: {} ms without a swap, {} ms during one; the ratio is {}. {word} (a tenth more would count).",
+            "p99 within slices: {} ms without a swap, {} ms during one; the ratio is {}. {word} (a tenth more would count). \
+             All threads of the proxy share one processor here, and so the \
+             compiler takes turns with the worker.",
             show(get("p99-without-a-swap")),
             show(get("p99-during-a-swap")),
             show(Some(change))
