@@ -39,7 +39,7 @@ pub(crate) fn comparison(document: &mut Document, comparison: Option<&Comparison
         .map(|verdict| comparison.of(verdict).count());
     document.text(format!(
         "{} measures are in both: {} are worse, {} are better, {} are different without being either, and {} do not differ by \
-         more than the noise of both and 5%.",
+         more than 5%, the noise of both, and the noise from run to run.",
         comparison.changes.len(),
         counts[0],
         counts[1],
