@@ -9,7 +9,7 @@ use super::{Arrivals, Outcome, Phase, Plan, Protocol, Target, outcome::PERCENTIL
 /// How to drive a server.
 #[derive(clap::Args)]
 pub(crate) struct LoadArguments {
-    /// What to ask for: http://HOST:PORT/PATH
+    /// What to ask for: http://HOST:PORT/PATH; `{key}` in it stands for another number below 10,000 each time.
     url: String,
     /// Requests a second.
     #[arg(long, default_value_t = 1000.0)]

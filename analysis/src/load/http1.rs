@@ -35,11 +35,17 @@ async fn open(plan: &Plan) -> std::io::Result<TcpStream> {
 /// Takes requests until the run is over. A connection that has ended is made again for the next request.
 pub(super) async fn drive(shared: Rc<Shared>, stream: TcpStream) {
     let target = &shared.plan.target;
-    let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", target.path, target.host);
     let mut stream = Some(stream);
     let mut buffer = vec![0; 64 << 10];
     while let Some(job) = shared.next().await {
+        if shared.patience(job).is_zero() {
+            // It has waited too long for a connection, which is none of this connection's fault.
+            shared.ended(job, &End::Error("timeout"));
+            continue;
+        }
         shared.sent(job);
+        let path = target.path_at(job.due - shared.start, shared.plan.seed);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", target.host);
         let exchange = async {
             let open = match stream.take() {
                 Some(open) => open,

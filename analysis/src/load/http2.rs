@@ -48,9 +48,15 @@ pub(super) fn drive(shared: &Rc<Shared>, connection: SendRequest<Bytes>) -> Vec<
 
 async fn take(shared: Rc<Shared>, connection: Rc<RefCell<Option<SendRequest<Bytes>>>>) {
     let target = &shared.plan.target;
-    let uri: Uri = format!("http://{}{}", target.host, target.path).parse().unwrap_or_default();
     while let Some(job) = shared.next().await {
+        if shared.patience(job).is_zero() {
+            // It has waited too long for a stream, which is none of this connection's fault.
+            shared.ended(job, &End::Error("timeout"));
+            continue;
+        }
         shared.sent(job);
+        let path = target.path_at(job.due - shared.start, shared.plan.seed);
+        let uri: Uri = format!("http://{}{path}", target.host).parse().unwrap_or_default();
         let exchange = async {
             let open_one = connection.borrow().clone();
             let sender = match open_one {
@@ -58,7 +64,7 @@ async fn take(shared: Rc<Shared>, connection: Rc<RefCell<Option<SendRequest<Byte
                 None => open(&shared.plan).await.map_err(|_| "connect")?,
             };
             *connection.borrow_mut() = Some(sender.clone());
-            exchange(sender, uri.clone()).await
+            exchange(sender, uri).await
         };
         let end = match timeout(shared.patience(job), exchange).await {
             Ok(Ok(status)) => End::Status(status),

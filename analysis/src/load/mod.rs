@@ -34,14 +34,18 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// The `Host` header.
     pub(crate) host: String,
-    /// Path and query.
+    /// Path and query. `{key}` in it stands for another number in each request, below [`KEYS`].
     pub(crate) path: String,
 }
+
+/// How many keys there are, of which all are as frequent.
+const KEYS: u64 = 10_000;
 
 impl Target {
     /// From a URL, which has to be `http://`: what TLS costs is measured by tools that are about that.
     pub(crate) fn parse(url: &str) -> Result<Self> {
-        let uri: http::Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+        // Braces are no part of URLs.
+        let uri: http::Uri = url.replace("{key}", "%7Bkey%7D").parse().with_context(|| format!("{url:?} is no URL"))?;
         anyhow::ensure!(uri.scheme_str() == Some("http"), "{url:?}: only http:// URLs can be driven");
         let authority = uri.authority().context("a URL needs a host")?;
         let port = authority.port_u16().unwrap_or(80);
@@ -50,11 +54,20 @@ impl Target {
             .with_context(|| format!("{host} has no address"))?
             .next()
             .with_context(|| format!("{host} has no address"))?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).replace("%7Bkey%7D", "{key}");
         Ok(Self { address, host: authority.as_str().to_owned(), path })
     }
 
-    /// The root of a server at this address.
+    /// The path of a request that is due at this time of the run: the same run asks for the same keys.
+    fn path_at(&self, ns: u64, seed: u64) -> std::borrow::Cow<'_, str> {
+        if !self.path.contains("{key}") {
+            return self.path.as_str().into();
+        }
+        let key = sluicegate_core::Rng::new(ns ^ seed).below_u64(KEYS);
+        self.path.replace("{key}", &key.to_string()).into()
+    }
+
+    /// This path of a server at this address.
     pub(crate) fn at(address: SocketAddr, path: &str) -> Self {
         Self { address, host: address.to_string(), path: path.to_owned() }
     }

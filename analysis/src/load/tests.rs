@@ -141,6 +141,15 @@ fn who_never_answers_is_an_error_each_time() {
 }
 
 #[test]
+fn keys_are_many_and_the_same_each_time() {
+    let target = Target::parse("http://127.0.0.1:1/128?key={key}").unwrap();
+    let path = |ns| target.path_at(ns, 7).into_owned();
+    assert_eq!(path(5), path(5));
+    let keys: std::collections::HashSet<_> = (0..1000).map(path).collect();
+    assert!(keys.len() > 900 && keys.iter().all(|path| path.starts_with("/128?key=") && !path.contains('{')));
+}
+
+#[test]
 fn urls() {
     let target = Target::parse("http://127.0.0.1:8080/a?b").unwrap();
     assert_eq!((target.address.port(), target.path.as_str(), target.host.as_str()), (8080, "/a?b", "127.0.0.1:8080"));

@@ -1,7 +1,7 @@
 //! Two reports, side by side. A difference counts only if it is larger than the noise that was measured in both.
 
 use super::{data::Better, render::Parts};
-use crate::stats::{Estimate, ratio};
+use crate::stats::{Estimate, median, ratio};
 
 /// Differences this small are nobody's concern, however sure they are.
 const SMALLEST: f64 = 0.05;
@@ -62,19 +62,37 @@ pub(crate) fn compare(new: &Parts, old: &Parts) -> Comparison {
                 scenario: scenario.clone(),
                 measure: name.clone(),
                 unit: measure.unit.clone(),
-                old: crate::stats::median(&measure_before.values),
-                new: crate::stats::median(&measure.values),
+                old: median(&measure_before.values),
+                new: median(&measure.values),
                 ratio,
                 // What was measured once or twice shows no noise, which does not mean that there is none.
                 verdict: if few { Verdict::Same } else { verdict(&ratio, measure.better) },
             });
         }
     }
+    calm(&mut comparison.changes);
     comparison.changes.sort_by(|a, b| {
         let size = |change: &Change| change.ratio.median.ln().abs();
         a.verdict.cmp(&b.verdict).then(size(b).total_cmp(&size(a)))
     });
     comparison
+}
+
+/// Repetitions within a run are more alike than runs are. How far apart the measures of a scenario lie from one run to
+/// the other shows that noise: what does not stand out from it, by three robust standard deviations (1.4826 times the
+/// median absolute deviation), is none of its own.
+fn calm(changes: &mut [Change]) {
+    for of_scenario in changes.chunk_by_mut(|a, b| a.scenario == b.scenario) {
+        let logs: Vec<_> = of_scenario.iter().map(|c| c.ratio.median.ln()).filter(|log| log.is_finite()).collect();
+        let middle = median(&logs);
+        let apart: Vec<_> = logs.iter().map(|log| (log - middle).abs()).collect();
+        let limit = 3.0 * 1.4826 * median(&apart);
+        for change in of_scenario {
+            if change.ratio.median.ln().abs() <= limit {
+                change.verdict = Verdict::Same;
+            }
+        }
+    }
 }
 
 fn verdict(ratio: &Estimate, better: Better) -> Verdict {
@@ -95,7 +113,8 @@ mod tests {
         let mut findings = Findings::default();
         values.iter().for_each(|value| findings.add("m", "ms", better, *value));
         let fingerprint = Fingerprint { format: FORMAT, binary_sha256: String::new(), quick: false };
-        let kept = Kept { fingerprint, scenario: "s".into(), finished_unix_s: 0, seconds: 0.0, findings };
+        let kept =
+            Kept { fingerprint, scenario: "s".into(), finished_unix_s: 0, seconds: 0.0, neighbours: 0.0, findings };
         Parts([("s".to_owned(), kept)].into())
     }
 
@@ -118,6 +137,25 @@ mod tests {
         check(&[100.0, 100.0, 100.0], &[103.0, 103.0, 103.0], Better::Lower, Verdict::Same);
         // Who knows.
         check(&[10.0], &[20.0], Better::Lower, Verdict::Same);
+    }
+
+    #[test]
+    fn one_among_many_has_to_stand_out() {
+        let many = |factors: &[f64]| {
+            let mut parts = parts(&[], Better::Lower);
+            let findings = &mut parts.0.get_mut("s").unwrap().findings;
+            for (index, factor) in factors.iter().enumerate() {
+                for value in [1.0, 1.001, 0.999] {
+                    findings.add(format!("m{index}"), "ms", Better::Lower, value * factor);
+                }
+            }
+            parts
+        };
+        let old = many(&[1.0; 8]);
+        let worse = |factors: &[f64]| compare(&many(factors), &old).of(Verdict::Worse).count();
+        assert_eq!(worse(&[0.9, 1.1, 0.92, 1.12, 0.95, 1.08, 1.0, 1.13]), 0, "the other run was another moment");
+        assert_eq!(worse(&[0.9, 1.1, 0.92, 1.12, 0.95, 1.08, 1.0, 3.0]), 1);
+        assert_eq!(worse(&[2.0, 2.1, 1.9, 2.0, 2.0, 2.1, 1.95, 2.0]), 8, "all of it is slower");
     }
 
     #[test]

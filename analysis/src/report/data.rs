@@ -135,6 +135,9 @@ pub(crate) struct Kept {
     pub(crate) finished_unix_s: u64,
     /// How long it took.
     pub(crate) seconds: f64,
+    /// How many processors other programs, and the hypervisor, used meanwhile.
+    #[serde(default)]
+    pub(crate) neighbours: f64,
     pub(crate) findings: Findings,
 }
 
@@ -232,7 +235,14 @@ mod tests {
     fn what_is_kept_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         let fingerprint = Fingerprint { format: FORMAT, binary_sha256: "ab".into(), quick: true };
-        let kept = Kept { fingerprint, scenario: "s".into(), finished_unix_s: 5, seconds: 1.5, findings: findings() };
+        let kept = Kept {
+            fingerprint,
+            scenario: "s".into(),
+            finished_unix_s: 5,
+            seconds: 1.5,
+            neighbours: 0.25,
+            findings: findings(),
+        };
         assert_eq!(Kept::load(dir.path(), "s").unwrap(), None);
         kept.save(dir.path()).unwrap();
         assert_eq!(Kept::load(dir.path(), "s").unwrap(), Some(kept));

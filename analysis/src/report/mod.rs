@@ -24,7 +24,7 @@ use self::{
     render::{Parts, render},
     scenarios::SCENARIOS,
 };
-use crate::stand::{Cores, pin_self};
+use crate::stand::{Cores, Neighbours, pin_self, raise_file_limit};
 
 /// What to report.
 #[derive(clap::Args)]
@@ -73,6 +73,7 @@ impl ReportArguments {
         // Before anything is measured, as it may have to be built.
         let binary = sluicegate_tests::binary().to_owned();
         let fingerprint = Fingerprint { format: FORMAT, binary_sha256: digest(&binary)?, quick: self.quick };
+        raise_file_limit();
         let cores = Cores::split();
         if let Some(cores) = cores {
             pin_self(cores.load).context("processes can't be put on processors: is util-linux installed?")?;
@@ -97,14 +98,16 @@ impl ReportArguments {
                 continue;
             }
             eprintln!("{place}: {} ...", scenario.title);
-            let began = Instant::now();
+            let (began, before) = (Instant::now(), Neighbours::now());
             let findings = (scenario.run)(&setting).with_context(|| format!("the scenario {}", scenario.name))?;
             let seconds = began.elapsed().as_secs_f64();
+            let neighbours = before.since(seconds);
             findings.remarks.iter().for_each(|remark| eprintln!("    {remark}"));
-            eprintln!("{place}: {seconds:.0} s; {:.0} s so far", start.elapsed().as_secs_f64());
+            let so_far = start.elapsed().as_secs_f64();
+            eprintln!("{place}: {seconds:.0} s; {so_far:.0} s so far; others used {neighbours:.2} processors");
             let finished_unix_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
             let (fingerprint, scenario) = (fingerprint.clone(), scenario.name.to_owned());
-            Kept { fingerprint, scenario, finished_unix_s, seconds, findings }.save(&data)?;
+            Kept { fingerprint, scenario, finished_unix_s, seconds, neighbours, findings }.save(&data)?;
         }
         let parts = Parts::load(&data)?;
         let comparison = old.map(|old| compare(&parts, &old));

@@ -4,7 +4,7 @@
 use super::{
     data::Findings,
     render::Parts,
-    sections::{number, overhead, peers, percent, policies, response},
+    sections::{number, overhead, peers, percent, policies, response, show, swap},
 };
 use crate::stats::median;
 
@@ -35,6 +35,7 @@ pub(crate) fn look(parts: &Parts) -> Vec<Finding> {
     if let Some(findings) = parts.get("picks") {
         all.extend(growth(findings));
     }
+    all.extend(parts.get("swap").and_then(swaps));
     if let Some(findings) = parts.get("policies") {
         all.extend(policies::SITUATIONS.into_iter().filter_map(|situation| which_policy(findings, situation)));
         all.extend(error_magnet(findings));
@@ -167,6 +168,27 @@ fn policy_share(findings: &Findings) -> Option<Finding> {
     })
 }
 
+/// What requests feel of a compile on the worker's processor.
+fn swaps(findings: &Findings) -> Option<Finding> {
+    let (ratio, load) = (swap::felt(findings)?, findings.estimate("load/without-state")?);
+    let is_felt = ratio.low > 1.1;
+    let what = if is_felt {
+        "A swap of a new policy can be felt where the compiler has no processor besides the worker's."
+    } else {
+        "A swap can't be felt beyond the noise, even where the compiler shares the worker's processor."
+    };
+    Some(Finding {
+        what: what.to_owned(),
+        evidence: format!(
+            "p99 during a swap is {} of that without; loading takes {} ms",
+            show(Some(ratio)),
+            number(load.median)
+        ),
+        advice: is_felt
+            .then(|| "Where policies change often, leave the proxy a processor more than it has workers.".to_owned()),
+    })
+}
+
 /// Policies that look at every endpoint.
 fn growth(findings: &Findings) -> Option<Finding> {
     let ns =
@@ -195,9 +217,9 @@ fn which_policy(findings: &Findings, situation: &str) -> Option<Finding> {
     let load = loads.into_iter().filter(|load| *load <= 80).max()?;
     let what = findings.texts.get(situation)?;
     let get = |policy: &String, what: &str| findings.estimate(&format!("{situation}/{load}/{policy}/{what}"));
-    // Errors are worse than any wait.
+    // Errors are worse than any wait; a few in a hundred more or less are chance.
     let ranked =
-        |policy: &String| Some(((get(policy, "error-rate")?.median * 100.0).round(), get(policy, "p99")?.median));
+        |policy: &String| Some(((get(policy, "error-rate")?.median * 20.0).round() * 5.0, get(policy, "p99")?.median));
     let mut order: Vec<_> = all.iter().filter_map(|policy| Some((ranked(policy)?, policy))).collect();
     order.sort_by(|a, b| a.0.0.total_cmp(&b.0.0).then(a.0.1.total_cmp(&b.0.1)));
     let ((best_errors, best_ms), best) = order.first()?;
@@ -206,18 +228,25 @@ fn which_policy(findings: &Findings, situation: &str) -> Option<Finding> {
     let equals: Vec<_> = order
         .iter()
         .filter(|((errors, _), policy)| {
-            errors == best_errors && get(policy, "p99").is_some_and(|e| e.low <= high * 1.05)
+            errors == best_errors && get(policy, "p99").is_some_and(|e| e.low <= high * 1.1)
         })
         .map(|(_, policy)| format!("`{policy}`"))
         .collect();
-    let listed: Vec<_> =
-        order.iter().map(|((errors, ms), policy)| format!("`{policy}` {} ms, {errors}% errors", number(*ms))).collect();
+    let listed: Vec<_> = order
+        .iter()
+        .map(|((errors, ms), policy)| format!("`{policy}` {} ms, about {errors}% errors", number(*ms)))
+        .collect();
     let are = if equals.len() == 1 { "is" } else { "are" };
     Some(Finding {
-        what: format!("When {what}: {} {are} best, with a p99 of {} ms.", equals.join(", "), number(*best_ms)),
+        what: format!("{}: {} {are} best, with a p99 of {} ms.", capital(what), equals.join(", "), number(*best_ms)),
         evidence: format!("p99 and errors at {load}% load: {}", listed.join("; ")),
-        advice: (equals.len() < order.len()).then(|| format!("When {what}, use {}.", equals.join(" or "))),
+        advice: (equals.len() < order.len()).then(|| format!("{}: use {}.", capital(what), equals.join(" or "))),
     })
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// An origin that fails fast looks idle.

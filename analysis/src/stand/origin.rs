@@ -194,7 +194,8 @@ async fn serve(mut stream: TcpStream, queue: &Queue) -> std::io::Result<()> {
 /// A path of `/NUMBER` asks for so many bytes.
 fn body_size(head: &[u8]) -> usize {
     let path = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    let number = std::str::from_utf8(path).unwrap_or_default().trim_start_matches('/').split('/').next_back();
+    let path = std::str::from_utf8(path).unwrap_or_default().split('?').next().unwrap_or_default();
+    let number = path.split('/').next_back();
     number.and_then(|number| number.parse().ok()).unwrap_or(128).min(1 << 20)
 }
 
@@ -225,6 +226,7 @@ mod tests {
     fn sizes_by_path() {
         assert_eq!(body_size(b"GET /100 HTTP/1.1\r\n"), 100);
         assert_eq!(body_size(b"GET /p2c/100 HTTP/1.1\r\n"), 100);
+        assert_eq!(body_size(b"GET /maglev/100?key=5 HTTP/1.1\r\n"), 100);
         assert_eq!(body_size(b"GET / HTTP/1.1\r\n"), 128);
     }
 }

@@ -30,6 +30,14 @@ pub(crate) fn pin_self(core: usize) -> Result<()> {
     pin(std::process::id(), core)
 }
 
+/// As many open files as the system lets this process have; its children inherit that.
+pub(crate) fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    // Whoever may not raise it has enough, or is told by the first socket that can't be had.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+}
+
 /// Puts a process with all its threads on a processor.
 pub(crate) fn pin(pid: u32, core: usize) -> Result<()> {
     run_tool("taskset", &["-a", "-p", "-c", &core.to_string(), &pid.to_string()]).map(drop)
@@ -96,6 +104,36 @@ pub(crate) fn usage(pid: u32) -> Usage {
         all.total = all.user + all.system;
     }
     all
+}
+
+/// Processor time so far, in seconds: of the whole machine, and of this process with all children that have ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Neighbours {
+    machine: f64,
+    own: f64,
+}
+
+impl Neighbours {
+    /// Up to now. To be asked when no child runs.
+    pub(crate) fn now() -> Self {
+        let numbers = |text: &str| -> Vec<f64> {
+            text.split_whitespace().filter_map(|word| word.parse().ok()).map(|ticks: f64| ticks / 100.0).collect()
+        };
+        let machine = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let machine = numbers(machine.lines().next().unwrap_or_default());
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let own = numbers(stat.rsplit(')').next().unwrap_or_default());
+        // Of the machine: user, nice, system, idle, waiting, interrupts, soft ones, and what the hypervisor took away.
+        // The state of a process is no number, so its times are one place before where proc(5) counts them.
+        let machine = [0, 1, 2, 5, 6, 7].map(|index| machine.get(index).copied().unwrap_or(0.0)).iter().sum();
+        Self { machine, own: own.iter().skip(10).take(4).sum() }
+    }
+
+    /// How many processors others used from then on, over so many seconds.
+    pub(crate) fn since(&self, seconds: f64) -> f64 {
+        let now = Self::now();
+        ((now.machine - self.machine - (now.own - self.own)) / seconds).max(0.0)
+    }
 }
 
 /// Memory of a process and its children that is in use now.

@@ -290,6 +290,8 @@ impl Record {
             duration_us = u64::try_from(Duration::from_nanos(ns).as_micros()).unwrap_or(u64::MAX),
             generation = log.generation,
             pick_ns = log.pick_ns,
+            // Of the whole duration, waiting included, to six places.
+            pick_share = (log.pick_ns as f64 / ns.max(1) as f64 * 1e6).round() / 1e6,
             why = log.why,
             error = log.error,
         );

@@ -17,12 +17,12 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
     let lscpu = run_tool("lscpu", &[]).unwrap_or_default();
     let cpu = |key: &str| field(&lscpu, key);
     fact("hardware", "processor", cpu("Model name"));
-    fact("hardware", "processors", std::thread::available_parallelism().ok().map(|count| count.to_string()));
+    fact("hardware", "processors", cpu("CPU(s)"));
     fact("hardware", "cores per socket, threads per core", both(cpu("Core(s) per socket"), cpu("Thread(s) per core")));
     for cache in ["L1d", "L1i", "L2", "L3"] {
         fact("hardware", &format!("cache {cache}"), cpu(&format!("{cache} cache")).or_else(|| cpu(cache)));
     }
-    fact("hardware", "memory", field(&read("/proc/meminfo"), "MemTotal"));
+    fact("hardware", "memory", memory());
     fact("hardware", "virtualisation", cpu("Hypervisor vendor").or_else(|| Some("none known".to_owned())));
     fact(
         "hardware",
@@ -38,6 +38,8 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
         "its binary",
         Some(setting.binary.display().to_string().rsplit("/target/").next().unwrap_or("").into()),
     );
+    let own = if cfg!(debug_assertions) { "for development" } else { "optimised" };
+    fact("software", "this tool's build", Some(own.to_owned()));
     fact("software", "Rust", run_tool("rustc", &["--version"]).ok());
     fact("software", "wasmtime", locked("wasmtime"));
     fact("software", "hyper", locked("hyper"));
@@ -78,6 +80,12 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
             findings.remark(format!("The machine was not idle when this began: its load average was {load}."));
         }
     }
+    if cfg!(debug_assertions) {
+        findings.remark(
+            "This tool was built for development, without full optimisation: its picks in a loop and its lateness are not \
+             those of a build for release. What the proxy's own binary does is not affected.",
+        );
+    }
     Ok(findings)
 }
 
@@ -92,6 +100,11 @@ fn locked(name: &str) -> Option<String> {
     let lock = include_str!("../../../../Cargo.lock");
     let entry = lock.split("[[package]]").find(|entry| entry.contains(&format!("\nname = \"{name}\"\n")))?;
     entry.lines().find_map(|line| Some(line.strip_prefix("version = \"")?.trim_end_matches('"').to_owned()))
+}
+
+fn memory() -> Option<String> {
+    let kib: f64 = field(&read("/proc/meminfo"), "MemTotal")?.split(' ').next()?.parse().ok()?;
+    Some(format!("{:.1} GiB", kib / 1024.0 / 1024.0))
 }
 
 fn read(path: &str) -> String {

@@ -47,9 +47,11 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
     // NGINX's worker is another user.
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let mut running = Vec::new();
+    // HAProxy relaying bytes without reading them: the least that any proxy can take.
+    let floor = free_address()?;
     let mut peers = vec![Peer { name: "sluicegate", pid: gate.proxy.pid(), http1: gate.http1(), http2: gate.http2() }];
     for (name, file, text) in [("nginx", "nginx.conf", nginx as Text), ("haproxy", "haproxy.cfg", haproxy)] {
-        let addresses = [free_address()?, free_address()?];
+        let addresses = [free_address()?, free_address()?, floor];
         let text = text(origin, addresses, dir.path());
         match start(setting, name, &dir.path().join(file), &text, addresses[0]) {
             Ok(process) => {
@@ -67,6 +69,10 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
         for round in 0..=setting.count(4, 2) {
             for peer in &peers {
                 let peak = throughput(setting, peer, kind, path, is_http2, round > 0, &mut findings)?;
+                if peer.name == "haproxy" && kind == "http1-128B" {
+                    let relay = Peer { name: "haproxy-tcp", http1: floor, ..*peer };
+                    throughput(setting, &relay, kind, path, false, round > 0, &mut findings)?;
+                }
                 if kind == "http1-128B" && round > 0 {
                     least = least.min(peak);
                 }
@@ -174,9 +180,9 @@ fn free_address() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-type Text = fn(SocketAddr, [SocketAddr; 2], &Path) -> String;
+type Text = fn(SocketAddr, [SocketAddr; 3], &Path) -> String;
 
-fn nginx(origin: SocketAddr, [http1, http2]: [SocketAddr; 2], dir: &Path) -> String {
+fn nginx(origin: SocketAddr, [http1, http2, _]: [SocketAddr; 3], dir: &Path) -> String {
     let dir = dir.display();
     format!(
         "daemon off;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log;\n\
@@ -190,10 +196,11 @@ fn nginx(origin: SocketAddr, [http1, http2]: [SocketAddr; 2], dir: &Path) -> Str
     )
 }
 
-fn haproxy(origin: SocketAddr, [http1, http2]: [SocketAddr; 2], _: &Path) -> String {
+fn haproxy(origin: SocketAddr, [http1, http2, tcp]: [SocketAddr; 3], _: &Path) -> String {
     format!(
         "global\n  nbthread 1\n  maxconn 8192\n  no strict-limits\ndefaults\n  mode http\n  timeout connect 5s\n  \
          timeout client 60s\n  timeout server 60s\n  http-reuse always\nfrontend f\n  option forwardfor\n  \
-         bind {http1}\n  bind {http2} proto h2\n  default_backend b\nbackend b\n  server o {origin}\n"
+         bind {http1}\n  bind {http2} proto h2\n  default_backend b\nbackend b\n  server o {origin}\n\
+         frontend t\n  mode tcp\n  bind {tcp}\n  default_backend tb\nbackend tb\n  mode tcp\n  server o {origin}\n"
     )
 }

@@ -70,10 +70,7 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
         findings.text(situation.name, situation.what);
         for load in loads {
             for round in 0..setting.count(3, 1) {
-                // More at a time would be more than the machine can do besides.
-                for group in policies.chunks(6) {
-                    once(setting, situation, *load, round as u64, group, &mut findings)?;
-                }
+                once(setting, situation, *load, round as u64, &policies, &mut findings)?;
             }
         }
     }
@@ -100,7 +97,7 @@ fn once(
     let runs: Vec<_> = policies
         .iter()
         .map(|policy| {
-            let target = Target::at(gate.http1(), &format!("/{policy}/128"));
+            let target = Target::at(gate.http1(), &format!("/{policy}/128?key={{key}}"));
             let plan = Plan {
                 arrivals: Arrivals::Poisson,
                 phases: vec![Phase { rate, time: warm_up }, part(0.4, 1.0), part(0.2, situation.burst), part(0.4, 1.0)],
@@ -141,7 +138,7 @@ fn config(situation: &Situation, policies: &[&str], origins: &[Origins], count: 
         };
         let list: Vec<_> = origins.addresses[..count].iter().enumerate().map(endpoint).collect();
         text += &format!(
-            "[[route]]\npath = \"/{policy}\"\ncluster = \"{policy}\"\n\
+            "[[route]]\npath = \"/{policy}\"\ncluster = \"{policy}\"\nhash = [{{ query = \"key\" }}]\n\
              [cluster.{policy}]\npolicy = {{ name = \"{policy}\", config = {{ {} }} }}\nmax_attempts = 1\nendpoints = [{}]\n",
             if *policy == "zone-aware" { "zone = \"near\"" } else { "" },
             list.join(", ")

@@ -38,9 +38,10 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
     // The first third is without a swap, to compare with.
     thread::sleep(time / 3);
     let mut swapped = Vec::new();
-    let mut turn = 0;
+    let mut turn = 0_u32;
     while now_ns() - start < (time.as_nanos() as f64 * 0.92) as u64 {
-        let policy = if turn % 2 == 0 { "round-robin" } else { "least-request" };
+        // The third takes over what the second has learnt.
+        let policy = ["round-robin", "peak-ewma", "peak-ewma"][turn as usize % 3];
         let seen = gate.proxy.log().len();
         let at = (now_ns() - start) as f64 / 1e9;
         // Other bytes each time, so that nothing cached is used.

@@ -39,7 +39,7 @@ pub(crate) fn comparison(document: &mut Document, comparison: Option<&Comparison
         .map(|verdict| comparison.of(verdict).count());
     document.text(format!(
         "{} measures are in both: {} are worse, {} are better, {} are different without being either, and {} do not differ by \
-         more than the noise of both and 5%.",
+         more than 5%, the noise of both, and the noise from run to run.",
         comparison.changes.len(),
         counts[0],
         counts[1],
@@ -82,6 +82,7 @@ pub(crate) fn conclusion(document: &mut Document, parts: &Parts) {
     if let Some(findings) = parts.get("peers") {
         let cpu = peers::to_the_better(findings, "http1-128B", "cpu").map(|(ratio, _)| ratio);
         goal("CPU for a small response, to the better peer", "≤ 0.95", cpu, 0.95, true);
+        goal("the same, to HAProxy that relays TCP", "≤ 1.25", peers::to_the_floor(findings), 1.25, true);
         goal(
             "p99 at a fixed rate, to NGINX's",
             "≤ 1",
@@ -89,6 +90,10 @@ pub(crate) fn conclusion(document: &mut Document, parts: &Parts) {
             1.0,
             true,
         );
+    }
+    if parts.get("response").is_some() {
+        // It takes two processors for the workers, and more for load and origins.
+        goal("throughput of two workers to one", "≥ 1.8", None, 1.8, false);
     }
     let of = |word: &str| rows.iter().filter(|row| row[3].contains(word)).count();
     let (met, missed, unknown) = (of("met"), of("missed"), of("not measured"));

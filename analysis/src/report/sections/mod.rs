@@ -49,6 +49,12 @@ pub(crate) fn show(estimate: Option<Estimate>) -> String {
     }
 }
 
+/// What was counted rather than measured.
+pub(crate) fn count(estimate: Option<Estimate>) -> String {
+    let show = |value: f64| if value < 1000.0 { format!("{value:.0}") } else { number(value) };
+    estimate.map_or("–".to_owned(), |estimate| show(estimate.median))
+}
+
 pub(crate) fn percent(share: f64) -> String {
     format!("{}%", number(share * 100.0))
 }
@@ -56,10 +62,14 @@ pub(crate) fn percent(share: f64) -> String {
 /// A goal, and whether it was met, was missed, or can't be told from the noise.
 pub(crate) fn judge(estimate: Option<Estimate>, goal: f64, at_most: bool) -> &'static str {
     let Some(Estimate { low, high, median, count }) = estimate else { return "not measured" };
+    if count == 1 {
+        // Counted rather than measured, or measured once: there is no noise to compare with.
+        return if (median <= goal) == at_most || median == goal { "met" } else { "**missed**" };
+    }
     let good = |value: f64| if at_most { value <= goal } else { value >= goal };
     match (good(low), good(high), good(median)) {
-        (true, true, _) if count > 1 => "met",
-        (false, false, _) if count > 1 => "**missed**",
+        (true, true, _) => "met",
+        (false, false, _) => "**missed**",
         (_, _, true) => "met, within the noise",
         _ => "missed, within the noise",
     }

@@ -3,6 +3,9 @@
 use super::super::{doc::Document, render::Parts, scenarios::SCENARIOS};
 use super::{findings, number, percent, remarks, show};
 
+/// Others may use so many processors without being mentioned at the top.
+const QUIET: f64 = 0.1;
+
 pub(crate) fn introduction(document: &mut Document, parts: &Parts) {
     document.heading(2, "Introduction");
     document.text(
@@ -21,6 +24,14 @@ pub(crate) fn introduction(document: &mut Document, parts: &Parts) {
             "**This was a quick run (`--quick`): few and short measurements. It shows that everything works; its \
              figures are rough.**",
         );
+    }
+    let most = parts.0.values().map(|kept| kept.neighbours).fold(0.0, f64::max);
+    if most > QUIET {
+        document.text(format!(
+            "**The machine was not quiet: while this was measured, other programs used up to {} of its processors. Latencies \
+             and throughput are theirs as much as the proxy's; ratios of pairs suffer least.**",
+            number(most)
+        ));
     }
     document.list(parts.contradictions().into_iter().map(|text| format!("**{text}**")).collect());
     let missing: Vec<_> = SCENARIOS.iter().filter(|scenario| parts.get(scenario.name).is_none()).collect();
@@ -74,9 +85,10 @@ pub(crate) fn methodology(document: &mut Document, parts: &Parts) {
     );
     let scenarios = SCENARIOS.iter().map(|scenario| {
         let seconds = parts.0.get(scenario.name).map_or("–".to_owned(), |kept| number(kept.seconds));
-        vec![scenario.name.to_owned(), scenario.title.to_owned(), seconds]
+        let neighbours = parts.0.get(scenario.name).map_or("–".to_owned(), |kept| format!("{:.2}", kept.neighbours));
+        vec![scenario.name.to_owned(), scenario.title.to_owned(), seconds, neighbours]
     });
-    document.table(&["scenario", "what it measures", "took (s)"], scenarios.collect());
+    document.table(&["scenario", "what it measures", "took (s)", "processors that others used"], scenarios.collect());
     generator(document, parts);
 }
 

@@ -1,7 +1,7 @@
 //! What policies cost.
 
 use super::super::{data::Findings, doc::Document, render::Parts};
-use super::{findings, judge, number, percent, remarks, show};
+use super::{count, findings, judge, number, percent, remarks, show};
 use crate::{
     chart::{Axis, Bars, Lines, Series},
     stats::{Estimate, paired_ratio},
@@ -42,7 +42,8 @@ fn picks(document: &mut Document, findings: &Findings) {
     let (policies, counts) = measured(findings);
     document.text(
         "A call in a loop, with everything in the processor's caches: natively, as a core module (the fast lane), and as a \
-         component (the portable lane). Batches of the three alternate. Medians, in nanoseconds.",
+         component (the portable lane). Batches of the three alternate. Medians, in nanoseconds. The last columns are the time \
+         until a policy knows of other endpoints, in the fast lane.",
     );
     let bar = |lane: &str| {
         let values = policies.iter().map(|policy| {
@@ -51,7 +52,7 @@ fn picks(document: &mut Document, findings: &Findings) {
         (lane.to_owned(), values.collect())
     };
     let bars = Bars {
-        y: Axis::log("ns for a pick of 16"),
+        axis: Axis::log("ns for a pick of 16"),
         groups: policies.clone(),
         series: ["native", "fast", "portable"].map(bar).into(),
     };
@@ -65,14 +66,35 @@ fn picks(document: &mut Document, findings: &Findings) {
         for count in &counts {
             let lanes =
                 ["native", "fast", "portable"].map(|lane| findings.estimate(&format!("{policy}/{count}/{lane}")));
+            let changes =
+                ["one-more", "all-new"].map(|what| show(findings.estimate(&format!("{policy}/{count}/{what}"))));
             let times = match (lanes[1], lanes[0]) {
                 (Some(fast), Some(native)) => number(fast.median / native.median),
                 _ => "–".into(),
             };
-            rows.push([policy.clone(), count.to_string()].into_iter().chain(lanes.map(show)).chain([times]).collect());
+            rows.push(
+                [policy.clone(), count.to_string()]
+                    .into_iter()
+                    .chain(lanes.map(show))
+                    .chain([times])
+                    .chain(changes)
+                    .collect(),
+            );
         }
     }
-    document.table(&["policy", "endpoints", "native", "fast lane", "portable lane", "fast / native"], rows);
+    document.table(
+        &[
+            "policy",
+            "endpoints",
+            "native",
+            "fast lane",
+            "portable lane",
+            "fast / native",
+            "one more (us)",
+            "all new (us)",
+        ],
+        rows,
+    );
     let line = |policy: &String| {
         let points = counts.iter().filter_map(|count| {
             Some((f64::from(*count), findings.estimate(&format!("{policy}/{count}/fast"))?.median))
@@ -162,7 +184,8 @@ fn in_service(document: &mut Document, findings: &Findings) {
     );
     let rows = ["pick", "on_result", "endpoints_changed"].map(|callback| {
         let get = |what: &str| show(findings.estimate(&format!("in-service/{callback}/{what}")));
-        vec![format!("`{callback}`"), get("calls"), get("mean")]
+        let calls = count(findings.estimate(&format!("in-service/{callback}/calls")));
+        vec![format!("`{callback}`"), calls, get("mean")]
     });
     document.table(&["`p2c`", "calls", "mean (ns)"], rows.into());
     if let Some(share) = findings.estimate("in-service/share-of-latency") {

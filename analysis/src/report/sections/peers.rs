@@ -99,8 +99,14 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     remarks(document, findings);
 }
 
+/// Against HAProxy that relays bytes without reading HTTP.
+pub(crate) fn to_the_floor(findings: &Findings) -> Option<Estimate> {
+    pair(findings, "http1-128B/sluicegate", "http1-128B/haproxy-tcp", "cpu")
+}
+
 fn goals(document: &mut Document, findings: &Findings) {
     let cpu = to_the_better(findings, "http1-128B", "cpu").map(|(ratio, _)| ratio);
+    let floor = to_the_floor(findings);
     let p99 = pair(findings, "fixed/sluicegate", "fixed/nginx", "p99");
     document.table(
         &["goal", "", "measured", ""],
@@ -110,6 +116,12 @@ fn goals(document: &mut Document, findings: &Findings) {
                 "≤ 0.95".into(),
                 show(cpu),
                 judge(cpu, 0.95, true).into(),
+            ],
+            vec![
+                "the same, to HAProxy that relays TCP".into(),
+                "≤ 1.25".into(),
+                show(floor),
+                judge(floor, 1.25, true).into(),
             ],
             vec![
                 "latency at a fixed rate, p99, to NGINX's".into(),

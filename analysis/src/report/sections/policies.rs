@@ -12,7 +12,8 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     document.text(
         "Five origins with four servers of 20 ms each (exponential), so 1,000 requests a second is what they can do; one \
          worker, no retries, no health checks: what is seen is the policy's doing alone. All policies run at the same time, \
-         each with origins of its own that draw the same times, and with requests by the same schedule. *Off* is the share \
+         each with origins of its own that draw the same times, and with requests by the same schedule. Each request has one \
+         of 10,000 keys, for policies that go by them. *Off* is the share \
          of requests that would have to go elsewhere for each origin to get its part of what all can do. Load is a share of \
          what the origins can do.",
     );
@@ -44,20 +45,14 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
         }
     }
     let load = loads.iter().copied().filter(|load| *load <= 80).max().unwrap_or(80);
-    let tails = Bars {
-        y: Axis::log("p99 (ms)"),
-        groups: SITUATIONS.map(|situation| situation.replace('-', " ")).into(),
-        series: policies
-            .iter()
-            .map(|policy| {
-                let value = |situation: &&str| {
-                    let estimate = findings.estimate(&format!("{situation}/{load}/{policy}/p99"))?;
-                    Some((estimate.median, estimate.low, estimate.high))
-                };
-                (policy.clone(), SITUATIONS.iter().map(value).collect())
-            })
-            .collect(),
+    let tail = |situation: &str| {
+        let value = |policy: &String| {
+            let estimate = findings.estimate(&format!("{situation}/{load}/{policy}/p99"))?;
+            Some((estimate.median, estimate.low, estimate.high))
+        };
+        (situation.replace('-', " "), policies.iter().map(value).collect())
     };
+    let tails = Bars { axis: Axis::log("p99 (ms)"), groups: policies.clone(), series: SITUATIONS.map(tail).into() };
     document.heading(3, "All situations");
     document.chart(
         "policies-p99",
@@ -100,7 +95,10 @@ fn spread(findings: &Findings, situation: &str, load: u32, policies: &[String]) 
         };
         (format!("origin {}{}", index + 1, special(index)), policies.iter().map(of).collect())
     };
-    let bars =
-        Bars { y: Axis::from_zero("% of requests"), groups: policies.to_vec(), series: (0..5).map(origin).collect() };
+    let bars = Bars {
+        axis: Axis::from_zero("% of requests"),
+        groups: policies.to_vec(),
+        series: (0..5).map(origin).collect(),
+    };
     bars.svg(&format!("{situation}: share of requests by policy and origin"))
 }

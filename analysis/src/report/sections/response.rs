@@ -72,11 +72,11 @@ fn protocol(document: &mut Document, findings: &Findings, key: &str, name: &str)
     );
     match find_knee(curve) {
         Some(knee) => document.text(format!(
-            "The saturation knee is at {} requests a second: p99 grows by a factor of {} over the range below it and of \
-             {} over a range as long above it.",
+            "The saturation knee is at {} requests a second: with each tenth of the range, p99 grows by a factor of {} below \
+             it, and of {} above.",
             number(knee.x),
-            number(10_f64.powf(knee.before)),
-            number(10_f64.powf(knee.after))
+            number(10_f64.powf(knee.before / 10.0)),
+            number(10_f64.powf(knee.after / 10.0))
         )),
         None => document.text("No saturation knee: p99 has no bend in this range that stands out from its noise."),
     }

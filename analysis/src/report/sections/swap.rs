@@ -1,11 +1,21 @@
 //! Hot swaps.
 
-use super::super::{data::Table, doc::Document, render::Parts};
-use super::{findings, judge, number, remarks, response::column, show};
+use super::super::{
+    data::{Findings, Table},
+    doc::Document,
+    render::Parts,
+};
+use super::{count, findings, judge, number, remarks, response::column, show};
 use crate::{
     chart::{Axis, Lines, Series},
-    stats::ratio,
+    stats::{Estimate, ratio},
 };
+
+/// How much longer the slowest hundredth takes during a swap.
+pub(crate) fn felt(findings: &Findings) -> Option<Estimate> {
+    let values = |phase: &str| findings.measures.get(&format!("p99-{phase}-a-swap")).map(|measure| &measure.values);
+    ratio(values("during")?, values("without")?)
+}
 
 pub(crate) fn section(document: &mut Document, parts: &Parts) {
     document.heading(2, "Hot swap");
@@ -14,9 +24,10 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     let median = |name: &str| get(name).map_or("–".to_owned(), |estimate| number(estimate.median));
     document.text(format!(
         "A policy's file is replaced while {} requests a second go through one worker: first nothing for a third of the time, \
-         then {} swaps between two policies, each with bytes that were never seen before.",
+         then {} swaps: `round-robin`, `peak-ewma`, and `peak-ewma` again, which carries its state over, each time with bytes that \
+         were never seen before.",
         median("rate"),
-        median("swaps")
+        count(get("swaps"))
     ));
     if let Some(table) = findings.tables.get("timeline") {
         document.chart(
@@ -31,11 +42,8 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
         Some(estimate) => format!("**{} requests failed.**", number(estimate.median)),
         None => String::new(),
     };
-    document.text(format!("{} requests were due during all this. {verdict}", median("requests")));
-    let values =
-        |phase: &str| findings.measures.get(&format!("p99-{phase}-a-swap")).map(|measure| measure.values.clone());
-    if let (Some(during), Some(without)) = (values("during"), values("without")) {
-        let Some(change) = ratio(&during, &without) else { return };
+    document.text(format!("{} requests were due during all this. {verdict}", count(get("requests"))));
+    if let Some(change) = felt(findings) {
         let word = if change.low > 1.1 {
             "Swaps can be felt"
         } else if change.high < 1.1 {
@@ -44,7 +52,9 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
             "Whether swaps can be felt is within the noise"
         };
         document.text(format!(
-            "p99 within slices: {} ms without a swap, {} ms during one; the ratio is {}. {word} (a tenth more would count).",
+            "p99 within slices: {} ms without a swap, {} ms during one; the ratio is {}. {word} (a tenth more would count). \
+             All threads of the proxy share one processor here, and so the \
+             compiler takes turns with the worker.",
             show(get("p99-without-a-swap")),
             show(get("p99-during-a-swap")),
             show(Some(change))
@@ -62,8 +72,7 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     document.table(&["stage (ms)", "without state", "with state carried over"], rows.into());
     let has_state = findings.measures.keys().any(|name| name.ends_with("/with-state"));
     if !has_state {
-        document
-            .text("Neither of the two policies carries state over, so there is nothing to tell of swaps with state.");
+        document.text("No swap carried state over, so there is nothing to tell of those.");
     }
     let file = get("file-to-request");
     document.text(format!(

@@ -11,7 +11,8 @@ use super::{
 
 fn kept(scenario: &str, findings: Findings) -> (String, Kept) {
     let fingerprint = Fingerprint { format: FORMAT, binary_sha256: "abc".into(), quick: false };
-    let kept = Kept { fingerprint, scenario: scenario.into(), finished_unix_s: 0, seconds: 2.0, findings };
+    let kept =
+        Kept { fingerprint, scenario: scenario.into(), finished_unix_s: 0, seconds: 2.0, neighbours: 0.5, findings };
     (scenario.to_owned(), kept)
 }
 
@@ -114,6 +115,10 @@ fn goals() {
     assert_eq!(judge(of(1.0, 2.0, 3.0), 2.5, true), "met, within the noise");
     assert_eq!(judge(of(1.0, 2.0, 3.0), 1.5, true), "missed, within the noise");
     assert_eq!(judge(of(1.0, 2.0, 3.0), 0.5, false), "met");
+    let once = |median: f64| Some(Estimate { low: median, median, high: median, count: 1 });
+    assert_eq!(judge(once(0.0), 0.0, true), "met");
+    assert_eq!(judge(once(3.0), 0.0, true), "**missed**");
+    assert_eq!(judge(once(3.0), 2.0, false), "met");
     assert_eq!(judge(None, 0.5, false), "not measured");
 }
 
