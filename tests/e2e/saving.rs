@@ -104,3 +104,18 @@ fn flipped_by_symlink() {
         },
     );
 }
+
+/// A policy that serves already is not put to use once more, when its file is first looked at: by then, another one may
+/// serve by hand.
+#[test]
+fn a_start_is_no_change() {
+    let origins = Origin::several(1);
+    let proxy = Proxy::start(&config("{ file = \"policy.wasm\" }", &origins), |dir| {
+        plain(dir, &wasm::builtin("p2c", "fast"));
+    });
+    plain(proxy.dir.path(), &wasm::builtin("round-robin", "fast"));
+    proxy.wait_for_generation(2);
+    let metrics = proxy.admin("/metrics").1;
+    assert!(metrics.contains("result=\"swapped\"} 2"), "{metrics}");
+    assert!(!metrics.contains("result=\"unchanged\"} 1"), "{metrics}");
+}

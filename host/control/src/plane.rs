@@ -41,6 +41,7 @@ pub struct Plane {
     config: Config,
     routes: Arc<RouteTable>,
     clusters: BTreeMap<Arc<str>, ClusterHandle>,
+    policy_files: policies::FilesInUse,
     names: Names,
     board: Arc<Board>,
 }
@@ -97,7 +98,8 @@ impl Plane {
         let means = Means { engine, clock, workers, seed };
         let board = Arc::new(Board::new(clock));
         let (routes, clusters, names) = (Arc::default(), BTreeMap::new(), Names::default());
-        let mut plane = Self { means, config: nothing, routes, clusters, names, board };
+        let policy_files = policies::FilesInUse::default();
+        let mut plane = Self { means, config: nothing, routes, clusters, policy_files, names, board };
         plane.apply(config).await?;
         Ok(plane)
     }
@@ -110,6 +112,11 @@ impl Plane {
     /// What is in force.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What a policy's file said when a cluster came to use it.
+    pub(crate) fn policy_file(&self, path: &Path) -> Option<&Arc<[u8]>> {
+        self.policy_files.get(path)
     }
 
     /// Puts another configuration to use, whole or not at all: every new policy is loaded and rehearsed before
@@ -136,6 +143,7 @@ impl Plane {
             // It worked a moment ago. If it does not now, that is logged, and the fallback serves.
             let _ = tried.put_to_use(&handle, "the configuration names it").await;
         }
+        self.policy_files.note(plugins.iter().map(|(name, tried)| (&new.clusters[name].policy, &tried.plugin)));
         for (name, change) in &changes {
             self.change_cluster(name, *change, (&new, &secured), plugins.get(name)).await?;
         }

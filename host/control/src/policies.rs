@@ -1,6 +1,12 @@
 //! From what the configuration says of a policy to its bytes.
 
-use std::{fs, io::Read as _, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use sluicegate_policy::{Plugin, Refusal};
 
@@ -8,6 +14,34 @@ use crate::{
     config::{PolicySource, PolicySpec},
     trust::{self, PublicKey},
 };
+
+/// What the policies' files said when their clusters came to use them.
+#[derive(Debug, Default)]
+pub(crate) struct FilesInUse(BTreeMap<PathBuf, Arc<[u8]>>);
+
+impl FilesInUse {
+    /// Takes in what was read. A file that said one thing to one cluster and another thing to the next was being
+    /// changed: nobody knows what is in use of it.
+    pub(crate) fn note<'a>(&mut self, plugins: impl Iterator<Item = (&'a PolicySpec, &'a Plugin)>) {
+        let mut read = BTreeMap::<&PathBuf, Option<&Arc<[u8]>>>::new();
+        for (spec, plugin) in plugins {
+            let PolicySource::File(path) = &spec.source else { continue };
+            read.entry(path)
+                .and_modify(|other| *other = other.filter(|other| **other == plugin.bytes))
+                .or_insert(Some(&plugin.bytes));
+        }
+        for (path, bytes) in read {
+            match bytes {
+                Some(bytes) => self.0.insert(path.clone(), Arc::clone(bytes)),
+                None => self.0.remove(path),
+            };
+        }
+    }
+
+    pub(crate) fn get(&self, path: &Path) -> Option<&Arc<[u8]>> {
+        self.0.get(path)
+    }
+}
 
 /// Why there is no plugin.
 pub(crate) enum FetchError {

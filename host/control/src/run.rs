@@ -122,11 +122,16 @@ impl Follower {
         self.watch();
     }
 
-    /// Watches what matters now. Contents that were seen before are not reported again.
+    /// Watches what matters now. Contents that were seen before are not reported again: nor is a policy that serves
+    /// already, as it might take back what was done by hand in the meantime.
     fn watch(&mut self) {
         let wanted =
             self.file.iter().cloned().chain(files(self.plane.config())).chain(self.refused.iter().flat_map(files));
-        self.known = wanted.map(|path| (path.clone(), self.known.get(&path).cloned().flatten())).collect();
+        let seen = |path: &PathBuf| {
+            self.known.get(path).and_then(Option::as_ref).or_else(|| self.plane.policy_file(path)).cloned()
+        };
+        let known = wanted.map(|path| (path.clone(), seen(&path))).collect();
+        self.known = known;
         self.watcher.watch(self.known.clone());
     }
 }
