@@ -63,8 +63,7 @@ fn a_scanner_of_tls_finds_nothing_but_a_certificate_that_nobody_knows() {
     if !["sslyze", "openssl"].into_iter().all(peers::has) {
         return;
     }
-    let config = "[[route]]\nrespond = { status = 200, body = \"ok\" }\n[cluster.api]\nendpoints = [\"127.0.0.1:1\"]\n\
-                  [[listener]]\naddress = \"127.0.0.1:0\"\n\
+    let config = "[[route]]\nrespond = { status = 200, body = \"ok\" }\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
                   [listener.tls]\ncertificates = [{ certificate = \"one.pem\", key = \"one.key\" }]\n";
     let proxy = Proxy::start(config, |dir| Authority::new(dir).issue(dir, "one", &["one.test"]));
     let address = proxy.addresses[1];

@@ -1,14 +1,14 @@
 //! From the tree to the [`Config`], but for clusters, which are read next door.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::Path,
     time::Duration,
 };
 
-use sluicegate_proxy::ClientLimits;
+use sluicegate_proxy::{ClientLimits, Route, Target};
 use sluicegate_wire::{
     forwarded::Cidr,
     path::{PathRules, Separator},
@@ -43,8 +43,12 @@ pub(super) fn config(document: &DeValue<'_>, dir: &Path, builtins: &[&str], sink
     let listeners = root.required("listener", "add a [[listener]] with an address", |node| listeners(node, dir));
     let names = root.get("cluster").map_or_else(Vec::new, |node| cluster::names(&node));
     let routes = root.required("route", "add a [[route]] with a cluster", |node| route::routes(node, &names));
-    let clusters =
-        root.required("cluster", "add a [cluster.NAME] with endpoints", |node| cluster::clusters(node, dir, builtins));
+    let leads_to_cluster = |route: &Route| matches!(route.target, Target::Clusters(_));
+    let read_clusters = |node: &Node<'_>| cluster::clusters(node, dir, builtins);
+    let clusters = match &routes {
+        Some(routes) if root.get("cluster").is_none() && !routes.iter().any(leads_to_cluster) => Some(BTreeMap::new()),
+        _ => root.required("cluster", "add a [cluster.NAME] with endpoints", read_clusters),
+    };
     let admin = root.get("admin").map(|node| admin::admin(&node, dir, listeners.as_deref().unwrap_or_default()));
     let runtime = root.or("runtime", Runtime::default(), |node| runtime(node, dir));
     let limits = root.or("limits", ClientLimits::default(), limits::limits);
