@@ -98,6 +98,7 @@ fn certificates_are_chosen_by_name_and_followed() {
         String::from_utf8_lossy(&text.stdout).lines().find(|line| line.starts_with("subject=")).unwrap_or("").to_owned()
     };
     assert_eq!(subject(&["-noservername"]), "subject=CN = one");
+    assert_eq!(subject(&["-servername", "unknown.test"]), "subject=CN = one", "the first one is for everybody else");
     assert_eq!(subject(&["-servername", "b.two.test"]), "subject=CN = two");
     assert_eq!(subject(&["-servername", "b.two.test", "-tls1_2"]), "subject=CN = two");
     assert_eq!(subject(&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]), "", "no version before 1.2");
