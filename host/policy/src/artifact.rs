@@ -180,7 +180,7 @@ fn load_as(
     let (code, cached) = match cache.and_then(|cache| cache.get(&engine.wasm, digest, kind)) {
         Some(code) => (code, true),
         None => {
-            let code = compile(&engine.wasm, kind, bytes, engine.limits.compile_timeout)?;
+            let code = compile(engine, kind, bytes)?;
             if let Some(cache) = cache {
                 cache.put(digest, &code);
             }
@@ -223,20 +223,18 @@ fn lane_of(bytes: &[u8]) -> Result<LaneKind, Refusal> {
 }
 
 /// Compiles on a thread of its own, so that a file which takes forever can be given up.
-fn compile(engine: &wasmtime::Engine, kind: LaneKind, bytes: &[u8], limit: Duration) -> Result<Compiled, Refusal> {
-    let (engine, bytes) = (engine.clone(), Arc::<[u8]>::from(bytes));
+fn compile(engine: &Engine, kind: LaneKind, bytes: &[u8]) -> Result<Compiled, Refusal> {
+    let (code_engine, bytes) = (engine.wasm.clone(), Arc::<[u8]>::from(bytes));
     let (sender, result) = mpsc::channel();
-    let work = move || {
+    engine.compilers.spawn(move || {
         let compiled = match kind {
-            LaneKind::Fast => Module::from_binary(&engine, &bytes).map(Compiled::Module),
-            LaneKind::Portable => Component::from_binary(&engine, &bytes).map(Compiled::Component),
+            LaneKind::Fast => Module::from_binary(&code_engine, &bytes).map(Compiled::Module),
+            LaneKind::Portable => Component::from_binary(&code_engine, &bytes).map(Compiled::Component),
         };
         // The receiver is gone if it took too long.
         let _ = sender.send(compiled.map_err(|error| format!("{error:#}")));
-    };
-    if std::thread::Builder::new().name("policy-compile".into()).spawn(work).is_err() {
-        return Err(Refusal::Invalid { reason: "no thread left to compile it on".into() });
-    }
+    });
+    let limit = engine.limits.compile_timeout;
     match result.recv_timeout(limit) {
         Ok(Ok(compiled)) => Ok(compiled),
         // The parser has no kind of error for this: these are its words for a section that goes on past the end.

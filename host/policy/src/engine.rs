@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use wasmtime::{Config, component};
 
 use crate::{Artifact, Digest, Refusal, artifact, cache::Cache, functions::FunctionCache, lane, state::HostState};
@@ -57,6 +58,10 @@ const TICK: Duration = Duration::from_millis(1);
 /// counted from then on.
 const IDLE_TICK: Duration = Duration::from_millis(10);
 
+/// How much the compiler's threads give way: beside a worker that is busy all the time, they get a tenth of its
+/// processor; beside one that waits now and then, what is left; and who comes to answer a request never waits for them.
+const COMPILER_NICENESS: i32 = 10;
+
 /// A call's stack, host frames excluded. Worker threads have more than this left.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -84,6 +89,7 @@ pub struct Engine {
     pub(crate) component_linker: component::Linker<HostState>,
     pub(crate) limits: Limits,
     pub(crate) pacer: Arc<Pacer>,
+    pub(crate) compilers: ThreadPool,
     cache: Option<Cache>,
     /// What is in use somewhere, so that clusters with the same policy share its code.
     loaded: Mutex<HashMap<Digest, Weak<Artifact>>>,
@@ -106,6 +112,7 @@ impl Engine {
             component_linker: lane::portable::linker(&wasm)?,
             limits,
             pacer: Arc::default(),
+            compilers: compilers()?,
             cache,
             loaded: Mutex::default(),
             wasm,
@@ -160,14 +167,26 @@ impl Engine {
     }
 }
 
+/// The threads on which policies are compiled, function by function.
+fn compilers() -> wasmtime::Result<ThreadPool> {
+    let give_way = |_| {
+        // Where it is forbidden, compiling is felt more.
+        let _ = rustix::process::nice(COMPILER_NICENESS);
+    };
+    let builder = ThreadPoolBuilder::new().thread_name(|index| format!("policy-compile-{index}"));
+    // Who waits for a compiler that panicked sees that it is gone. Without this, the process would be.
+    let builder = builder.start_handler(give_way).panic_handler(drop);
+    builder.build().map_err(|error| wasmtime::format_err!("no threads to compile on: {error}"))
+}
+
 /// Only the features that compilers for WebAssembly use by default: less to go wrong, and the same picks everywhere
-/// (relaxed SIMD and NaN bit patterns may differ between processors).
+/// (relaxed SIMD may differ between processors). The bits of a NaN are left as the processor makes them, as in native
+/// code: making them the same everywhere costs three instructions after each of a policy's floating-point operations.
 fn configuration() -> wasmtime::Result<Config> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
         .max_wasm_stack(STACK_BYTES)
-        .cranelift_nan_canonicalization(true)
         .concurrency_support(false)
         .wasm_tail_call(false)
         .wasm_multi_memory(true)
