@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::{Rng, Sample, Tried, source::Source};
+use crate::{Block, Rng, Sample, Tried, sample::two, source::Source};
 
 /// How many values the proxy answers a read of a column with.
 pub(crate) const BLOCK: usize = 64;
@@ -67,6 +67,38 @@ impl<'a> Endpoints<'a> {
         Sample::new(*self, rng, choices)
     }
 
+    /// Of up to `choices` different endpoints that this request has not been to, drawn at random, the one with the least
+    /// `key`; of equal ones, the one that was drawn first.
+    ///
+    /// ```
+    /// # use sluicegate_sdk::*;
+    /// fn power_of_two_choices(rng: &mut Rng, endpoints: &Endpoints) -> Pick {
+    ///     endpoints.least_of(rng, 2, |endpoint| endpoint.in_flight()).into()
+    /// }
+    /// ```
+    #[inline]
+    pub fn least_of<K: PartialOrd>(
+        &self,
+        rng: &mut Rng,
+        choices: u32,
+        mut key: impl FnMut(&Endpoint<'a>) -> K,
+    ) -> Option<Endpoint<'a>> {
+        // What nearly every pick is, without a loop over draws in memory.
+        if self.attempt == 0 && choices == 2 && self.len() >= 2 {
+            let [first, second] = two(self.len(), rng).map(|index| Endpoint { source: self.source, index });
+            let keys = [key(&first), key(&second)];
+            return Some(if keys[1] < keys[0] { second } else { first });
+        }
+        let mut least: Option<(K, Endpoint<'a>)> = None;
+        for endpoint in self.sample(rng, choices) {
+            let key = key(&endpoint);
+            if least.as_ref().is_none_or(|(least, _)| key < *least) {
+                least = Some((key, endpoint));
+            }
+        }
+        least.map(|(_, endpoint)| endpoint)
+    }
+
     /// Up to `choices` different ones of these endpoints, as [`sample`](Self::sample) does of all. Indexes past the end are
     /// nobody's, so keep the list with the endpoints it was made of.
     #[inline]
@@ -109,10 +141,10 @@ impl<'a> Endpoints<'a> {
     }
 
     /// Tells `each` the index of the first of up to 64 endpoints and one live value of each of them, block by block.
-    /// This is [`scan`](Self::scan) for loops over slices, which compilers make fast; it does not leave out the
-    /// endpoints that the request has been to already.
+    /// This is [`scan`](Self::scan) for what can be asked of a whole [`Block`]; it does not leave out the endpoints that
+    /// the request has been to already.
     #[inline]
-    pub fn scan_blocks(&self, signal: Signal, mut each: impl FnMut(u32, &[u32])) {
+    pub fn scan_blocks(&self, signal: Signal, mut each: impl FnMut(u32, Block)) {
         for start in (0..self.len()).step_by(BLOCK) {
             self.read_block(start, signal, |block| each(start, block));
         }
@@ -120,9 +152,9 @@ impl<'a> Endpoints<'a> {
 
     /// One live value of each of the [`BLOCK`](Self::BLOCK) endpoints from `start` on, or of as many as there are.
     #[inline]
-    pub fn read_block<R>(&self, start: u32, signal: Signal, read: impl FnOnce(&[u32]) -> R) -> R {
+    pub fn read_block<R>(&self, start: u32, signal: Signal, read: impl FnOnce(Block) -> R) -> R {
         let length = BLOCK.min(self.len().saturating_sub(start) as usize);
-        self.source.read_block(start, signal, |block| read(&block[..length]))
+        self.source.read_block(start, signal, |values| read(Block { values, length }))
     }
 
     /// How many endpoints the proxy answers a question for a column with.

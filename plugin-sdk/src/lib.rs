@@ -57,7 +57,7 @@
 //!     }
 //!
 //!     fn pick(&mut self, _request: &Request, endpoints: &Endpoints) -> Pick {
-//!         endpoints.sample(&mut self.rng, self.choices).min_by_key(|e| e.in_flight()).into()
+//!         endpoints.least_of(&mut self.rng, self.choices, |e| e.in_flight()).into()
 //!     }
 //! }
 //!
@@ -308,6 +308,7 @@
 //! picks in the same way, natively and in the proxy. Keep it so: no `HashMap` whose order matters, no `static`s, and
 //! [`ln`] and [`exp`] instead of the methods of `f64`, which are the platform's.
 
+mod block;
 mod config;
 mod endpoints;
 mod ewma;
@@ -337,6 +338,7 @@ pub mod harness;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 
+pub use block::Block;
 pub use endpoints::{Endpoint, Endpoints, Load, Signal};
 pub use ewma::{Ewma, PeakEwma};
 pub use hash::{hash, mix};

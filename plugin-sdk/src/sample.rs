@@ -107,9 +107,7 @@ impl<'a> Sample<'a> {
             return Self::draw(source, count, tried(), rng, choices);
         }
         // The same draws, spelled out for what nearly every request needs: a third of the time.
-        let first = rng.below(count);
-        let second = if choices == 2 { rng.below(count.saturating_sub(1)) } else { 0 };
-        let second = second + u32::from(second >= first);
+        let [first, second] = if choices == 2 { two(count, rng) } else { [rng.below(count), 0] };
         Self { source, drawn: [first, second, 0, 0, 0, 0, 0, 0], len: choices.min(count), next: 0 }
     }
 
@@ -135,6 +133,14 @@ impl<'a> Sample<'a> {
         }
         Self { source, drawn, len, next: 0 }
     }
+}
+
+/// Two different places of `count`; of a single one, the first is there.
+#[inline]
+pub(crate) fn two(count: u32, rng: &mut Rng) -> [u32; 2] {
+    let first = rng.below(count);
+    let second = rng.below(count.saturating_sub(1));
+    [first, second + u32::from(second >= first)]
 }
 
 impl<'a> Iterator for Sample<'a> {

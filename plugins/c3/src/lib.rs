@@ -91,25 +91,16 @@ impl Policy for C3 {
     }
 
     fn pick(&mut self, _request: &Request, endpoints: &Endpoints) -> Pick {
-        let mut best: Option<(f64, Endpoint)> = None;
-        for endpoint in endpoints.sample(&mut self.rng, self.choices) {
-            let score = self.score(&endpoint);
-            if best.is_none_or(|(best, _)| score < best) {
-                best = Some((score, endpoint));
-            }
-        }
-        best.map(|(_, endpoint)| endpoint).into()
+        let Self { rng, choices, proxies, response_us, .. } = self;
+        endpoints.least_of(rng, *choices, |endpoint| score(endpoint, &response_us[endpoint.index()], *proxies)).into()
     }
 }
 
-impl C3 {
-    fn score(&self, endpoint: &Endpoint) -> f64 {
-        let known = self.response_us[endpoint.index()].get();
-        let response_us = known.unwrap_or_else(|| endpoint.read(Signal::LatencyUs) as f64);
-        let queue = 1.0 + f64::from(endpoint.in_flight()) * self.proxies;
-        // Nothing takes no time at all: or a new endpoint would be the best whatever its queue.
-        queue * queue * queue * response_us.max(1.0) / f64::from(endpoint.weight())
-    }
+fn score(endpoint: &Endpoint, response_us: &Ewma, proxies: f64) -> f64 {
+    let response_us = response_us.get().unwrap_or_else(|| endpoint.read(Signal::LatencyUs) as f64);
+    let queue = 1.0 + f64::from(endpoint.in_flight()) * proxies;
+    // Nothing takes no time at all: or a new endpoint would be the best whatever its queue.
+    queue * queue * queue * response_us.max(1.0) / f64::from(endpoint.weight())
 }
 
 impl Feedback for C3 {

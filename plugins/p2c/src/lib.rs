@@ -42,7 +42,7 @@ impl Policy for P2c {
     }
 
     fn pick(&mut self, _request: &Request, endpoints: &Endpoints) -> Pick {
-        endpoints.sample(&mut self.rng, self.choices).min_by_key(Endpoint::load).into()
+        endpoints.least_of(&mut self.rng, self.choices, Endpoint::load).into()
     }
 }
 

@@ -69,32 +69,26 @@ impl Policy for PeakEwmaPolicy {
     }
 
     fn pick(&mut self, request: &Request, endpoints: &Endpoints) -> Pick {
-        let mut least: Option<(f64, Endpoint)> = None;
-        for endpoint in endpoints.sample(&mut self.rng, self.choices) {
-            let cost = self.cost(&endpoint, request.now());
-            if least.is_none_or(|(least, _)| cost < least) {
-                least = Some((cost, endpoint));
-            }
-        }
-        least.map(|(_, endpoint)| endpoint).into()
+        let Self { rng, choices, latency_us, .. } = self;
+        endpoints
+            .least_of(rng, *choices, |endpoint| cost(endpoint, &latency_us[endpoint.index()], request.now()))
+            .into()
     }
 }
 
-impl PeakEwmaPolicy {
-    fn cost(&self, endpoint: &Endpoint, now: u64) -> f64 {
-        let in_flight = f64::from(endpoint.in_flight());
-        let mut latency_us = self.latency_us[endpoint.index()].get(now);
-        if latency_us == 0.0 {
-            latency_us = endpoint.read(Signal::LatencyUs) as f64;
-        }
-        let cost = if latency_us == 0.0 && in_flight > 0.0 {
-            // One request tries it, and the others wait for what that finds.
-            PENALTY + in_flight
-        } else {
-            latency_us * (in_flight + 1.0)
-        };
-        cost / f64::from(endpoint.weight())
+fn cost(endpoint: &Endpoint, latency_us: &PeakEwma, now: u64) -> f64 {
+    let in_flight = f64::from(endpoint.in_flight());
+    let mut latency_us = latency_us.get(now);
+    if latency_us == 0.0 {
+        latency_us = endpoint.read(Signal::LatencyUs) as f64;
     }
+    let cost = if latency_us == 0.0 && in_flight > 0.0 {
+        // One request tries it, and the others wait for what that finds.
+        PENALTY + in_flight
+    } else {
+        latency_us * (in_flight + 1.0)
+    };
+    cost / f64::from(endpoint.weight())
 }
 
 impl Feedback for PeakEwmaPolicy {

@@ -89,7 +89,7 @@ impl Policy for Subset {
         if inside.is_some() {
             return inside.into();
         }
-        endpoints.sample(&mut self.rng, 2).min_by_key(Endpoint::load).into()
+        endpoints.least_of(&mut self.rng, 2, Endpoint::load).into()
     }
 }
 

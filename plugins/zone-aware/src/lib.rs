@@ -101,7 +101,7 @@ impl Policy for ZoneAware {
                 return least.into();
             }
         }
-        endpoints.sample(&mut self.rng, self.config.choices).min_by_key(Endpoint::load).into()
+        endpoints.least_of(&mut self.rng, self.config.choices, Endpoint::load).into()
     }
 }
 

@@ -43,7 +43,7 @@ impl Policy for LeastLoaded {
     // Called for every request, and again for every retry: `sample` leaves out where the request has been already.
     // With nobody left the answer is empty, and the proxy decides.
     fn pick(&mut self, _request: &Request, endpoints: &Endpoints) -> Pick {
-        endpoints.sample(&mut self.rng, self.choices).min_by_key(Endpoint::load).into()
+        endpoints.least_of(&mut self.rng, self.choices, Endpoint::load).into()
     }
 }
 
