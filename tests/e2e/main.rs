@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // Tests may look at the clock.
 
+mod abi;
 mod attacks;
 mod conformance;
 mod contract;

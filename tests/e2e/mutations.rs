@@ -10,7 +10,18 @@ use sluicegate_core::Rng;
 use sluicegate_policy::{Engine, Limits};
 use sluicegate_tests::wasm::{self, ByHand};
 
-fn below(rng: &mut Rng, bound: usize) -> usize {
+/// So many turns from a fixed beginning, or as many as there is time for, from another one.
+pub(crate) fn turns(usual: u64) -> (Rng, impl Iterator<Item = u64>) {
+    let seconds = env::var("SLUICEGATE_FUZZ_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed =
+        env::var("SLUICEGATE_FUZZ_SEED").map_or(if seconds.is_some() { now } else { 1 }, |text| text.parse().unwrap());
+    println!("SLUICEGATE_FUZZ_SEED={seed}");
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    (Rng::new(seed), (0..).take_while(move |turn| end.map_or(*turn < usual, |end| Instant::now() < end)))
+}
+
+pub(crate) fn below(rng: &mut Rng, bound: usize) -> usize {
     rng.below(bound.max(1) as u32) as usize
 }
 
@@ -39,11 +50,6 @@ fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
 
 #[test]
 fn artifacts_are_refused_or_are_policies() {
-    let seconds = env::var("SLUICEGATE_FUZZ_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    let seed =
-        env::var("SLUICEGATE_FUZZ_SEED").map_or(if seconds.is_some() { now } else { 1 }, |text| text.parse().unwrap());
-    println!("SLUICEGATE_FUZZ_SEED={seed}");
     let engine = Engine::new(Limits::default(), None).unwrap();
     let small = ByHand::default();
     let good = [
@@ -52,9 +58,9 @@ fn artifacts_are_refused_or_are_policies() {
         wasm::builtin("round-robin", "fast"),
         wasm::builtin("round-robin", "portable"),
     ];
-    let (mut rng, mut count, mut loaded) = (Rng::new(seed), 0, 0);
-    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    while end.map_or(count < 300, |end| Instant::now() < end) {
+    let (mut rng, turns) = turns(300);
+    let (mut count, mut loaded) = (0, 0);
+    for _ in turns {
         let mut bytes = good[below(&mut rng, good.len())].clone();
         for _ in 0..=below(&mut rng, 3) {
             mutate(&mut rng, &mut bytes);
