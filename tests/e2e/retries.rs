@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::Method;
 use sluicegate_tests::{Load, Origin, Proxy, eventually, get};
 
 use crate::config;
@@ -60,10 +62,19 @@ fn metric(proxy: &Proxy, parts: &[&str]) -> u64 {
 
 #[test]
 fn a_rolling_restart_loses_no_request() {
+    rolling_restart(Method::GET, Bytes::new());
+}
+
+#[test]
+fn a_rolling_restart_loses_no_upload() {
+    rolling_restart(Method::PUT, Bytes::from(vec![b'x'; 20_000]));
+}
+
+fn rolling_restart(method: Method, body: Bytes) {
     const DELAY: Duration = Duration::from_millis(2);
     let mut origins: Vec<_> = (0..3).map(|_| Origin::start(DELAY)).collect();
     let proxy = Proxy::start(&config("\"p2c\"", &origins), |_| {});
-    let load = Load::start(proxy.address, 16);
+    let load = Load::start_with(proxy.address, 16, method, body);
     for index in [0, 1, 2, 0] {
         let before = load.so_far().good;
         eventually("it is under load", || (load.so_far().good > before + 300).then_some(()));

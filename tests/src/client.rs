@@ -10,8 +10,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use http_body_util::{BodyExt, Empty};
-use hyper::{Request, Response, body::Bytes, client::conn::http1::SendRequest};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, Response, body::Bytes, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, runtime::Builder};
 
@@ -34,15 +34,23 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins.
+    /// Begins, with plain `GET`s.
     pub fn start(address: SocketAddr, connections: usize) -> Self {
+        Self::start_with(address, connections, Method::GET, Bytes::new())
+    }
+
+    /// Begins, with requests of some other kind, and a body.
+    pub fn start_with(address: SocketAddr, connections: usize, method: Method, body: Bytes) -> Self {
         let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Tally::default())));
         let (stop_it, tell) = (Arc::clone(&stop), Arc::clone(&tally));
         let thread = thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let tasks: Vec<_> = (0..connections)
-                    .map(|_| tokio::spawn(drive(address, Arc::clone(&stop_it), Arc::clone(&tell))))
+                    .map(|_| {
+                        let request = (method.clone(), body.clone());
+                        tokio::spawn(drive(address, request, Arc::clone(&stop_it), Arc::clone(&tell)))
+                    })
                     .collect();
                 for task in tasks {
                     task.await.unwrap();
@@ -71,7 +79,7 @@ impl Drop for Load {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, String> {
+async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, String> {
     let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {error}"))?;
     let (sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
@@ -80,9 +88,11 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Strin
 }
 
 /// Sends a request: the status, the body, and whether the connection ends with it.
-async fn send(sender: &mut SendRequest<Empty<Bytes>>, path: &str, host: &str) -> Result<(u16, String, bool), String> {
+async fn send(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<(u16, String, bool), String> {
     sender.ready().await.map_err(|error| format!("kept-alive connection: {error}"))?;
-    let request = Request::get(path).header("host", host).body(Empty::new()).unwrap();
     let response = sender.send_request(request).await.map_err(|error| format!("response: {error}"))?;
     let status = response.status().as_u16();
     let ends = response.headers().get("connection").is_some_and(|value| value == "close");
@@ -90,11 +100,15 @@ async fn send(sender: &mut SendRequest<Empty<Bytes>>, path: &str, host: &str) ->
     Ok((status, String::from_utf8_lossy(&body).into_owned(), ends))
 }
 
-async fn drive(address: SocketAddr, stop: Arc<AtomicBool>, tally: Arc<Mutex<Tally>>) {
+async fn drive(address: SocketAddr, (method, body): (Method, Bytes), stop: Arc<AtomicBool>, tally: Arc<Mutex<Tally>>) {
+    let request = || {
+        let request = Request::builder().method(&method).uri("/").header("host", "test");
+        request.body(Full::new(body.clone())).unwrap()
+    };
     let mut sender = None;
     while !stop.load(Relaxed) {
         let answer = match &mut sender {
-            Some(sender) => send(sender, "/", "test").await,
+            Some(sender) => send(sender, request()).await,
             None => match connect(address).await {
                 Ok(connected) => {
                     sender = Some(connected);
@@ -122,7 +136,8 @@ async fn drive(address: SocketAddr, stop: Arc<AtomicBool>, tally: Arc<Mutex<Tall
 /// One request on a connection of its own: status and body.
 pub fn get(address: SocketAddr, path: &str, host: &str) -> Result<(u16, String), String> {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let answer = runtime.block_on(async { send(&mut connect(address).await?, path, host).await });
+    let request = Request::get(path).header("host", host).body(Full::default()).unwrap();
+    let answer = runtime.block_on(async { send(&mut connect(address).await?, request).await });
     answer.map(|(status, body, _)| (status, body))
 }
 

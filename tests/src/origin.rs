@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
@@ -83,9 +83,10 @@ async fn serve(listener: TcpListener, delay: Duration, served: Arc<AtomicU64>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let served = Arc::clone(&served);
-        let answer = service_fn(move |_: Request<Incoming>| {
+        let answer = service_fn(move |request: Request<Incoming>| {
             let served = Arc::clone(&served);
             async move {
+                let _ = request.into_body().collect().await;
                 if !delay.is_zero() {
                     tokio::time::sleep(delay).await;
                 }

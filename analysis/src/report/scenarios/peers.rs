@@ -16,6 +16,8 @@ use crate::{
 
 /// Connections that do nothing, for what each takes of memory.
 const IDLE: usize = 2000;
+/// How long they have been doing nothing: Sluicegate takes their buffers back after two seconds.
+const REST: Duration = Duration::from_secs(4);
 
 /// Something to measure.
 struct Peer {
@@ -84,6 +86,7 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
         let before = resident_kib(peer.pid)?;
         findings.add(format!("{}/memory", peer.name), "MiB", Better::Lower, before as f64 / 1024.0);
         let held = idle(peer.http1)?;
+        thread::sleep(REST);
         let after = resident_kib(peer.pid)?;
         let each = after.saturating_sub(before) as f64 / IDLE as f64;
         findings.add(format!("{}/memory-per-idle-connection", peer.name), "KiB", Better::Lower, each);

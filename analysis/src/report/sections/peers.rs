@@ -93,7 +93,7 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
         let cells = present.iter().map(|(key, _)| show(findings.estimate(&format!("{key}/{what}"))));
         [title.to_owned()].into_iter().chain(cells).collect()
     });
-    document.text("Memory. The proxy's includes the compiler for policies; its connections give most of theirs back after two seconds of rest:");
+    document.text("Memory. The proxy's includes the compiler for policies; connections are idle for four seconds before they are measured, as it takes their buffers back after two:");
     document.table(plain, memory.into());
     goals(document, findings);
     remarks(document, findings);
