@@ -1,6 +1,6 @@
 //! A policy gives the same picks natively, in the fast lane and in the portable lane, and has learnt the same from them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sluicegate_core::{
     AttemptResult, ClusterSnapshot, EndpointId, EndpointSpec, InFlight, Live, LiveArena, Outcome, Rng,
@@ -24,30 +24,34 @@ use sluicegate_tests::{NativeCluster, wasm};
 
 const SEED: u64 = 42;
 
-/// One policy, three times: whatever happens, all of them must agree.
-struct Trio<P> {
+/// One policy, natively and as WebAssembly: whatever happens, all of them must agree.
+struct Alike<P> {
     native: Native<P>,
-    lanes: [Instance; 2],
+    instances: Vec<Instance>,
     snapshot: Arc<ClusterSnapshot>,
     arena: LiveArena,
     under_way: Vec<(InFlight<Live>, EndpointId)>,
     rng: Rng,
 }
 
-impl<P: Plugin> Trio<P> {
-    fn new(policy: &str, config: &str) -> Self {
+impl<P: Plugin> Alike<P> {
+    /// `seen`: the seed as the policy sees it.
+    fn new(modules: &[Vec<u8>], config: &str, seen: fn(u64) -> u64) -> Self {
         let snapshot = Arc::new(ClusterSnapshot::empty("test"));
-        let lanes = ["fast", "portable"].map(|lane| {
-            let engine = Engine::new(Limits::default(), None).unwrap();
-            let artifact = engine.load(&wasm::builtin(policy, lane)).unwrap();
-            let (cluster, policy, config) = ("test".into(), policy.into(), config.into());
+        let instances = modules.iter().map(|module| {
+            // Interpreters collect their garbage now and then, and the machine may be busy.
+            let limits = Limits { pick_timeout: Duration::from_secs(5), ..Limits::default() };
+            let engine = Engine::new(limits, None).unwrap();
+            let artifact = engine.load(module).unwrap();
+            let (cluster, policy, config) = ("test".into(), "policy".into(), config.into());
             let spec = GenerationSpec { cluster, policy, artifact, config, seed: SEED, workers: 4 };
             Generation::new(1, spec).instance(&engine, 2, Arc::clone(&snapshot), 0).unwrap()
         });
+        let instances = instances.collect();
         // As the host derives a worker's seed.
-        let setup = Setup { seed: Rng::new(SEED ^ 2).next_u64(), worker: 2, workers: 4 };
+        let setup = Setup { seed: seen(Rng::new(SEED ^ 2).next_u64()), worker: 2, workers: 4 };
         let native = Native::configure(config, setup).unwrap();
-        Self { native, lanes, snapshot, arena: LiveArena::default(), under_way: Vec::new(), rng: Rng::new(7) }
+        Self { native, instances, snapshot, arena: LiveArena::default(), under_way: Vec::new(), rng: Rng::new(7) }
     }
 
     /// Other endpoints: `count` of those from `first` on, of several weights, in two zones and in none.
@@ -62,7 +66,7 @@ impl<P: Plugin> Trio<P> {
             .collect();
         self.snapshot = Arc::new(self.snapshot.next(&specs, &mut self.arena, now));
         self.native.endpoints_changed(now, &NativeCluster(Arc::clone(&self.snapshot)));
-        for instance in &mut self.lanes {
+        for instance in &mut self.instances {
             instance.lane().endpoints_changed(now, Arc::clone(&self.snapshot)).unwrap();
         }
     }
@@ -73,7 +77,7 @@ impl<P: Plugin> Trio<P> {
         let attempt = tried.len() as u32;
         let cluster = NativeCluster(Arc::clone(&self.snapshot));
         let expected = self.native.pick(now, hash, attempt, &cluster, &tried.to_vec());
-        for instance in &mut self.lanes {
+        for instance in &mut self.instances {
             let tried = tried.iter().map(|index| self.snapshot.endpoints()[*index as usize].id).collect();
             let mut request = RequestHead { tried, ..RequestHead::default() };
             assert_eq!(instance.lane().pick(now, hash, &mut request).unwrap(), expected, "at {now}");
@@ -89,7 +93,7 @@ impl<P: Plugin> Trio<P> {
         let total_us = self.rng.below(100_000);
         let first_byte_us = if outcome == Outcome::Answered { total_us / 2 } else { 0 };
         let result = AttemptResult { endpoint, outcome, status, connect_us: 0, first_byte_us, total_us };
-        for instance in &mut self.lanes {
+        for instance in &mut self.instances {
             instance.lane().on_result(now, &result).unwrap();
         }
         let (endpoint, status) = (endpoint.0, u32::from(status));
@@ -100,7 +104,7 @@ impl<P: Plugin> Trio<P> {
 
     fn has_learnt_the_same(&mut self) {
         let expected = self.native.save();
-        for instance in &mut self.lanes {
+        for instance in &mut self.instances {
             let saved = instance.lane().save().unwrap().map(|saved| (saved.schema, saved.bytes));
             assert_eq!(saved, expected);
         }
@@ -117,27 +121,31 @@ const OUTCOMES: [(Outcome, sluicegate_sdk::Outcome, u16); 7] = [
     (Outcome::Cancelled, sluicegate_sdk::Outcome::Cancelled, 0),
 ];
 
-/// Membership changes, load that comes and goes, retries, results: thousands of picks.
 fn agree<P: Plugin>(policy: &str, config: &str) {
-    let mut trio = Trio::<P>::new(policy, config);
+    agree_in::<P>(&["fast", "portable"].map(|lane| wasm::builtin(policy, lane)), config, |seed| seed);
+}
+
+/// Membership changes, load that comes and goes, retries, results: thousands of picks.
+pub(crate) fn agree_in<P: Plugin>(modules: &[Vec<u8>], config: &str, seen: fn(u64) -> u64) {
+    let mut alike = Alike::<P>::new(modules, config, seen);
     let mut now = 0;
     for (first, count) in [(1, 1), (1, 2), (2, 16), (5, 64), (1, 65), (90, 100), (100, 10_000), (150, 3)] {
-        trio.change(first, count, now);
+        alike.change(first, count, now);
         for _ in 0..if count > 1000 { 100 } else { 500 } {
             now += 1_000_000;
-            let index = trio.pick(now, &[]);
+            let index = alike.pick(now, &[]);
             assert!(index < u32::from(count));
-            let picked = trio.snapshot.get(index).unwrap();
-            trio.under_way.push((InFlight::begin(picked.live.clone()), picked.id));
-            if count > 1 && trio.rng.below(10) == 0 {
-                let again = trio.pick(now, &[index]);
+            let picked = alike.snapshot.get(index).unwrap();
+            alike.under_way.push((InFlight::begin(picked.live.clone()), picked.id));
+            if count > 1 && alike.rng.below(10) == 0 {
+                let again = alike.pick(now, &[index]);
                 assert_ne!(again, index, "an endpoint that was tried is not picked again");
             }
-            while !trio.under_way.is_empty() && trio.rng.below(3) > 0 {
-                trio.finish(now);
+            while !alike.under_way.is_empty() && alike.rng.below(3) > 0 {
+                alike.finish(now);
             }
         }
-        trio.has_learnt_the_same();
+        alike.has_learnt_the_same();
     }
 }
 

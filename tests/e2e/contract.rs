@@ -39,7 +39,7 @@ fn obedient(lane: &str) -> Vec<u8> {
 }
 
 /// A proxy with the test policy, its configuration and more for its cluster.
-fn start(lane: &str, endpoints: &[SocketAddr], config: &str, more: &str) -> Proxy {
+pub(crate) fn start(lane: &str, endpoints: &[SocketAddr], config: &str, more: &str) -> Proxy {
     let endpoints: Vec<String> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
     let config = format!(
         "[[route]]\ncluster = \"api\"\n[cluster.api]\npolicy = {{ file = \"policy.wasm\", config = {{ {config} }} }}\n\
@@ -51,7 +51,7 @@ fn start(lane: &str, endpoints: &[SocketAddr], config: &str, more: &str) -> Prox
     proxy
 }
 
-fn both(test: impl Fn(&str)) {
+pub(crate) fn both(test: impl Fn(&str)) {
     test("fast");
     test("portable");
 }
@@ -61,7 +61,7 @@ fn send(proxy: &Proxy, method: &str, commands: &str, body: &str) -> Response<Str
     ask(proxy.address, request.body(body.to_owned()).unwrap()).unwrap()
 }
 
-fn get(proxy: &Proxy, commands: &str) -> Response<String> {
+pub(crate) fn get(proxy: &Proxy, commands: &str) -> Response<String> {
     send(proxy, "GET", commands, "")
 }
 

@@ -33,6 +33,17 @@ pub fn has_module(module: &str) -> bool {
     false
 }
 
+/// The same for what an example is built with: `script` knows whether it is there.
+pub fn has_toolchain(script: &Path, name: &str) -> bool {
+    if Command::new(script).args(["--installed", name]).status().unwrap().success() {
+        return true;
+    }
+    let script = script.display();
+    assert!(std::env::var_os("SLUICEGATE_PEERS").is_none(), "{name} is not installed: {script} {name}");
+    eprintln!("skipped: {name} is not installed, which `{script} {name}` does");
+    false
+}
+
 /// Runs a program to its end.
 pub fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap()

@@ -8,7 +8,8 @@ use std::{
 
 use sluicegate_core::{ClusterSnapshot, EndpointSpec, Level, Suspect};
 use sluicegate_policy::{
-    Cause, Clock, Engine, Plugin, Refusal, Report, Supervisor, SupervisorStatus, Swapped, TrialSpec,
+    Cause, Clock, Engine, Plugin, Refusal, Report, SeatHandle, SeenPick, Supervisor, SupervisorStatus, Swapped,
+    TrialSpec,
 };
 use sluicegate_proxy::{ClusterLoad, ClusterSettings, ControlError, WorkerHandle};
 use tokio::{
@@ -76,6 +77,7 @@ type RolledBack = (Option<u64>, Option<u64>);
 pub(crate) struct ClusterHandle {
     commands: mpsc::UnboundedSender<Command>,
     pub(crate) status: watch::Receiver<ClusterStatus>,
+    seats: Arc<[SeatHandle]>,
 }
 
 /// What an actor works with.
@@ -122,10 +124,10 @@ impl ClusterHandle {
             levels: Arc::clone(endpoints.levels()),
             policy: supervisor.status(),
         });
-        let name = name.into();
+        let (name, seats) = (name.into(), supervisor.seats().into());
         let actor = Actor { name, workers, clock, settings, endpoints, views, prober, snapshot, supervisor, publish };
         tokio::spawn(actor.run(inbox, reports, events));
-        Ok(Self { commands, status })
+        Ok(Self { commands, status, seats })
     }
 
     /// Swaps the policy called `name`, unless it is refused already. `since`: when its file changed.
@@ -175,6 +177,18 @@ impl ClusterHandle {
     /// Takes the cluster away from the workers, which no route may lead to any more.
     pub(crate) async fn remove(&self) -> Result<(), ControlError> {
         self.ask(|done| Command::Remove { done }).await.unwrap_or(Err(ControlError::WorkerGone))
+    }
+
+    /// The last picks of all workers, the latest first, and has them recorded for a while from now on. It asks the seats
+    /// and not the actor, which may be busy with a compile.
+    pub(crate) async fn look(&self) -> Vec<SeenPick> {
+        let mut picks = Vec::new();
+        for seat in &*self.seats {
+            // A worker that is gone picks nothing.
+            picks.extend(seat.look().await.unwrap_or_default());
+        }
+        picks.sort_unstable_by_key(|pick| std::cmp::Reverse(pick.at));
+        picks
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {

@@ -19,7 +19,7 @@ use crate::{
     actor::ClusterHandle,
     config::{PolicySource, PolicySpec},
     policies,
-    status::{Board, carried_json, history_json},
+    status::{Board, carried_json, history_json, picks_json},
 };
 use fields::Fields;
 use hyper::StatusCode;
@@ -45,6 +45,10 @@ impl Api for Board {
                     let status = self.handle(cluster)?.status.borrow().policy.clone();
                     Ok(json!({ "cluster": cluster, "history": history_json(&status) }))
                 }
+                (false, [cluster, "picks"]) => {
+                    let picks = self.handle(cluster)?.look().await;
+                    Ok(picks_json(cluster, &picks, self.now()))
+                }
                 (true, [cluster, what @ ("swap" | "shadow" | "canary" | "promote" | "rollback")]) => {
                     self.change(cluster, what, &call.body).await
                 }
@@ -53,14 +57,14 @@ impl Api for Board {
                     "method",
                     format!("{what} changes something: use POST"),
                 )),
-                (true, [] | [_] | [_, "history"]) => {
+                (true, [] | [_] | [_, "history" | "picks"]) => {
                     Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "nothing is changed here: use GET"))
                 }
                 _ => Err(Problem::new(
                     StatusCode::NOT_FOUND,
                     "unknown_path",
-                    "there are /policies, /policies/CLUSTER, and below that history, swap, shadow, canary, promote and \
-                     rollback",
+                    "there are /policies, /policies/CLUSTER, and below that history, picks, swap, shadow, canary, \
+                     promote and rollback",
                 )),
             }
         })

@@ -20,8 +20,10 @@ use crate::{
     trust::PublicKey,
 };
 
+mod picks;
 mod policy;
 
+pub(crate) use picks::picks_json;
 use policy::policy_json;
 pub(crate) use policy::{carried_json, history_json};
 
@@ -69,6 +71,10 @@ impl Board {
     ) {
         *lock(&self.clusters) = clusters.clone();
         *lock(&self.rules) = (module_bytes, trusted_keys.to_vec());
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now()
     }
 
     pub(crate) fn rules(&self) -> (usize, Vec<PublicKey>) {

@@ -85,6 +85,9 @@ pub trait Lane: Send {
     /// reads its explanations.
     fn seated(&mut self, worker: u32, explains: bool);
 
+    /// Whether somebody reads its explanations from now on.
+    fn wants_explanations(&mut self, wanted: bool);
+
     /// `schema` and `save`; nothing when the policy does not export them.
     fn save(&mut self) -> Result<Option<Saved>, Fault>;
 

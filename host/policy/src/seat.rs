@@ -13,9 +13,11 @@ use crate::{
     fallback::Fallback,
     generation::Instance,
     metrics::{FallbackMetrics, GenerationMetrics},
+    picks::{Recorder, SeenPick},
     trial::{Draw, Tally, Trial, TrialMode},
 };
 
+mod looking;
 mod on_trial;
 
 /// The contract's answer for "the proxy may choose".
@@ -72,6 +74,7 @@ enum Order {
     Share { step: u32, share: f64, done: oneshot::Sender<()> },
     Observe { done: oneshot::Sender<Option<Tally>> },
     EndTrial { promote: bool, done: oneshot::Sender<bool> },
+    Look { done: oneshot::Sender<Vec<SeenPick>> },
 }
 
 /// The control side's end of a seat.
@@ -154,6 +157,11 @@ impl SeatHandle {
         self.ask(|done| Order::EndTrial { promote, done }).await
     }
 
+    /// The last picks, of those that were made since somebody has looked first, which may be now.
+    pub async fn look(&self) -> Result<Vec<SeenPick>, WorkerGone> {
+        self.ask(|done| Order::Look { done }).await
+    }
+
     fn ask<T, O: FnOnce(oneshot::Sender<T>) -> Order>(
         &self,
         order: O,
@@ -186,6 +194,7 @@ impl SeatInbox {
             reports,
             prober: None,
             explains: false,
+            recorder: None,
             tick_at: u64::MAX,
         }));
         let task = {
@@ -229,8 +238,10 @@ pub struct Seat {
     clock: Clock,
     reports: mpsc::Sender<Report>,
     prober: Option<Prober>,
-    /// Whether somebody reads what the policy explains.
+    /// Whether the access log shows what the policy explains.
     explains: bool,
+    /// The last picks, while somebody looks at them.
+    recorder: Option<Box<Recorder>>,
     /// When the occupant's next tick is due; the end of time when it has none.
     tick_at: u64,
 }
@@ -254,6 +265,7 @@ impl Seat {
             }
             Order::Observe { done } => drop(done.send(self.tally())),
             Order::EndTrial { promote, done } => drop(done.send(self.end_trial(promote))),
+            Order::Look { done } => drop(done.send(self.look())),
         }
     }
 
@@ -304,9 +316,9 @@ impl Seat {
     /// all endpoints there are.
     #[inline]
     pub fn pick(&mut self, hash: u64, request: &mut RequestHead) -> Option<Picked> {
-        match self.trial {
-            None => self.pick_seated(hash, request),
-            Some(_) => self.pick_on_trial(hash, request),
+        match (&self.trial, &self.recorder) {
+            (None, None) => self.pick_seated(hash, request),
+            _ => self.pick_watched(hash, request),
         }
     }
 
@@ -476,7 +488,7 @@ impl Seat {
         if self.metrics.as_ref().is_none_or(|metrics| metrics.generation != instance.generation.number) {
             self.metrics = Some(GenerationMetrics::new(&instance.generation));
         }
-        instance.lane.seated(self.worker, self.explains);
+        instance.lane.seated(self.worker, self.wants_explanations());
         let at = self.clock.now();
         self.tick_at = if instance.exports.timer { at } else { u64::MAX };
         self.occupant = Some(instance);

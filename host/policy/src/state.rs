@@ -9,6 +9,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, bail};
 use crate::{
     Asked, Fault, Needs, RequestHead, Uses,
     engine::{Limits, Pacer},
+    fault::Trace,
     meters::Meters,
     shared::SharedSlots,
 };
@@ -143,13 +144,15 @@ impl HostState {
             return Fault::Memory { callback, asked: refused.asked, limit: refused.limit, unit: refused.unit };
         }
         match error.downcast_ref::<wasmtime::Trap>() {
-            Some(wasmtime::Trap::Interrupt) => Fault::Timeout { callback, deadline: self.deadline.limit },
+            Some(wasmtime::Trap::Interrupt) => {
+                Fault::Timeout { callback, deadline: self.deadline.limit, trace: Trace::of(error) }
+            }
             Some(wasmtime::Trap::StackOverflow) => Fault::StackOverflow { callback },
             _ => {
-                let cause = error.root_cause().to_string();
+                let (cause, trace) = (error.root_cause(), Trace::of(error));
                 let reason = match self.log.last_error.take() {
-                    Some(message) => format!("{cause}; its last words: {message}"),
-                    None => cause,
+                    Some(message) => format!("{cause}; its last words: {message}{trace}"),
+                    None => format!("{cause}{trace}"),
                 };
                 Fault::Trap { callback, reason }
             }
@@ -230,9 +233,10 @@ impl ResourceLimiter for Limiter {
         self.check(desired, TABLE_ELEMENTS, "table elements")
     }
 
-    // A component is a few core instances, each with a memory of its own at the most.
+    // A component is a few core instances. Those that link a language's runtime from libraries are the most: CPython, with
+    // what stands in for WASI, comes to some forty.
     fn instances(&self) -> usize {
-        32
+        64
     }
 
     fn tables(&self) -> usize {

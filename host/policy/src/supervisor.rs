@@ -47,6 +47,7 @@ pub struct Supervisor {
     quarantined: Option<(Digest, Arc<str>)>,
     numbers: u64,
     last_refusal: Option<String>,
+    last_fault: Option<String>,
     trial: Option<trials::Trial>,
     history: History,
     metrics: SwapMetrics,
@@ -78,10 +79,16 @@ impl Supervisor {
             quarantined: None,
             numbers: 0,
             last_refusal: None,
+            last_fault: None,
             trial: None,
             history: History::default(),
         };
         (supervisor, inboxes, reports)
+    }
+
+    /// The workers' seats.
+    pub fn seats(&self) -> &[SeatHandle] {
+        &self.seats
     }
 
     /// What is known now.
@@ -91,6 +98,7 @@ impl Supervisor {
             kept: self.kept.iter().cloned().collect(),
             recent_faults: self.faults.len(),
             last_refusal: self.last_refusal.clone(),
+            last_fault: self.last_fault.clone(),
             trial: self.trial.as_ref().map(trials::Trial::status),
             history: Arc::clone(self.history.changes()),
         }
@@ -299,6 +307,7 @@ impl Supervisor {
         let policy = &active.spec.policy;
         let generation = active.number;
         tracing::warn!(cluster = %self.cluster, %policy, generation, worker, label = fault.label(), "policy fault: {fault}");
+        self.last_fault = Some(format!("generation {generation}: {fault}"));
         if self.faults.len() >= self.engine.limits.faults {
             self.quarantine(&active, &fault, at).await;
         } else if fault.is_fatal() {

@@ -117,6 +117,7 @@ pub(crate) struct Build {
 ///
 ///     sluicegate policy list
 ///     sluicegate policy history api
+///     sluicegate policy picks api
 ///
 /// A new version, without risk: first beside the one that serves, on the same requests; then for some of them, step by
 /// step, and back by itself if more of them fail or they take longer:
@@ -165,6 +166,9 @@ pub(crate) enum PolicyCommand {
     Show { cluster: String },
     /// What became of a cluster's policy, the latest change first.
     History { cluster: String },
+    /// The last picks of each worker, with what the policy explains: of those that are made from now on, as picks are
+    /// recorded only while somebody looks.
+    Picks { cluster: String },
     /// Has another policy serve at once.
     Swap {
         cluster: String,

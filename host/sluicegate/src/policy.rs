@@ -3,7 +3,7 @@
 mod client;
 mod show;
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ pub(crate) fn run(arguments: &cli::Policy) -> Result<ExitCode> {
         cli::PolicyCommand::List => show(&client.get("/policies")?, &show::list),
         cli::PolicyCommand::Show { cluster } => show(&client.get(&path(cluster, ""))?, &show::policy),
         cli::PolicyCommand::History { cluster } => show(&client.get(&path(cluster, "/history"))?, &show::history),
+        cli::PolicyCommand::Picks { cluster } => show(&picks(&client, &path(cluster, "/picks"))?, &show::picks),
         cli::PolicyCommand::Swap { cluster, policy } => {
             show(&client.post(&path(cluster, "/swap"), &named(policy)?)?, &show::swapped);
         }
@@ -44,6 +45,16 @@ pub(crate) fn run(arguments: &cli::Policy) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The last picks; where nobody has looked lately, those of the next second.
+fn picks(client: &Client, path: &str) -> Result<Value> {
+    let answer = client.get(path)?;
+    if answer["picks"].as_array().is_some_and(|picks| !picks.is_empty()) {
+        return Ok(answer);
+    }
+    thread::sleep(Duration::from_secs(1));
+    client.get(path)
 }
 
 /// A cluster's path, with escapes for whatever is not plain.

@@ -11,6 +11,7 @@
 //! | `then INDEX`, `hedge INDEX MS` | says where the request goes next, or goes as well |
 //! | `explain TEXT` | explains |
 //! | `probe INDEX` | asks for a probe |
+//! | `panic TEXT` | panics |
 //! | `body` | the beginning of the body, in the response's `x-body` |
 //! | `share` | adds 1 to what the instances share, and says what it was before in `x-shared` |
 //! | `tell` | what it knows: `x-ticks`, `x-probe`, `x-signals` |
@@ -94,6 +95,7 @@ impl Obedient {
         let endpoint = || endpoints.get(first.parse().ok()?);
         match word {
             "to" => return endpoint().into(),
+            "panic" => panic!("{rest}"),
             "reject" => return reply.reject(first.parse().unwrap_or(0), second),
             "response" => reply.set_response_header(first, second),
             "request" => reply.set_request_header(first, second),

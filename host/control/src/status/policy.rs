@@ -16,6 +16,7 @@ pub(super) fn policy_json(policy: &SupervisorStatus, endpoints: &[EndpointView])
         "kept": policy.kept.iter().map(|generation| generation_json(generation)).collect::<Vec<_>>(),
         "trial": policy.trial.as_ref().map(|trial| trial_json(trial, endpoints)),
         "recent_faults": policy.recent_faults,
+        "last_fault": policy.last_fault,
         "last_refusal": policy.last_refusal,
         "history": history_json(policy),
     })

@@ -224,6 +224,10 @@ impl Lane for PortableLane {
         self.session.store.data_mut().seated(worker, explains);
     }
 
+    fn wants_explanations(&mut self, wanted: bool) {
+        self.session.store.data_mut().explains = wanted;
+    }
+
     fn save(&mut self) -> Result<Option<Saved>, Fault> {
         let Some(State { schema, save, .. }) = &self.state else { return Ok(None) };
         self.session.begin_setup("save");

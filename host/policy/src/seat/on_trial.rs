@@ -157,7 +157,7 @@ impl Seat {
         if instance.shown_generation() != self.snapshot.generation {
             instance.endpoints_changed(self.clock.now(), Arc::clone(&self.snapshot))?;
         }
-        instance.lane.seated(self.worker, self.explains);
+        instance.lane.seated(self.worker, self.wants_explanations());
         let at = self.clock.now();
         let tick_at = if instance.exports.timer { at } else { u64::MAX };
         if let Some(trial) = self.trial.as_mut().filter(|trial| trial.generation == instance.generation.number) {

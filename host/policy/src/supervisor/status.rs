@@ -39,6 +39,8 @@ pub struct SupervisorStatus {
     pub kept: Vec<Arc<Generation>>,
     /// Faults of the active generation within the window.
     pub recent_faults: usize,
+    /// The last fault of a policy that served, whenever that was.
+    pub last_fault: Option<String>,
     /// Why the last change was refused; none when the last change was not.
     pub last_refusal: Option<String>,
     /// The candidate on trial.

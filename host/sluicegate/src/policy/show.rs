@@ -62,6 +62,28 @@ fn trial_in_short(trial: &Value) -> String {
     )
 }
 
+pub(super) fn picks(answer: &Value) -> String {
+    let mut rows = vec![header(&["MS AGO", "WORKER", "GENERATION", "ATTEMPT", "ENDPOINT", "NS", "WHY"])];
+    for pick in answer["picks"].as_array().into_iter().flatten() {
+        let generation = if pick["generation"].is_null() { "(fallback)".into() } else { text(&pick["generation"]) };
+        let candidate = if pick["candidate"] == true { " (canary)" } else { "" };
+        let endpoint = match &pick["rejected"] {
+            Value::Null => text(&pick["endpoint"]),
+            status => format!("rejected: {status}"),
+        };
+        rows.push(vec![
+            text(&pick["ms_ago"]),
+            text(&pick["worker"]),
+            generation + candidate,
+            text(&pick["attempt"]),
+            endpoint,
+            text(&pick["cost_ns"]),
+            text(&pick["explanation"]),
+        ]);
+    }
+    table(&rows)
+}
+
 pub(super) fn policy(answer: &Value) -> String {
     let line = |generation: &Value, role: &str| {
         vec![

@@ -1,0 +1,3 @@
+module p2c
+
+go 1.24
