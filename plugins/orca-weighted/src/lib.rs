@@ -193,8 +193,11 @@ impl OrcaWeighted {
         let weight = |known: &mut Known| known.weight_at(now, blackout_ns, expiration_ns);
         self.weights.clear();
         self.weights.extend(self.known.as_mut_slice().iter_mut().map(weight));
-        let (sum, count) =
-            self.weights.iter().filter(|weight| **weight > 0.0).fold((0.0, 0_u32), |(sum, count), w| (sum + w, count + 1));
+        let (sum, count) = self
+            .weights
+            .iter()
+            .filter(|weight| **weight > 0.0)
+            .fold((0.0, 0_u32), |(sum, count), w| (sum + w, count + 1));
         for (weight, endpoint) in self.weights.iter_mut().zip(endpoints.iter()) {
             let reported = match count {
                 0 | 1 => 1.0,

@@ -142,7 +142,10 @@ fn retries_go_elsewhere_however_light_that_is() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     let refused = |config: &str| Harness::<OrcaWeighted>::new(config, SimCluster::of(1)).unwrap_err().to_string();
-    assert_eq!(refused(r#"{"weight_update_period_ms": 99}"#), "`weight_update_period_ms`: 99 is not from 100 to 3600000");
+    assert_eq!(
+        refused(r#"{"weight_update_period_ms": 99}"#),
+        "`weight_update_period_ms`: 99 is not from 100 to 3600000"
+    );
     assert_eq!(
         refused(r#"{"weight_expiration_period_ms": 0}"#),
         "`weight_expiration_period_ms`: 0 is not from 1 to 3600000"
