@@ -162,7 +162,7 @@ impl OrcaWeighted {
             let start = nth as u32 * Endpoints::BLOCK;
             let read = |signal| {
                 let mut values = [0; Endpoints::BLOCK as usize];
-                endpoints.read_block(start, signal, |block| values[..block.len()].copy_from_slice(block));
+                endpoints.read_block(start, signal, |block| values[..block.len()].copy_from_slice(&block));
                 values
             };
             let ages = read(Signal::ReportAgeMs);
@@ -226,19 +226,21 @@ impl Known {
 }
 
 impl State for OrcaWeighted {
-    /// Ids, weights, and when they were reported last and first.
-    type Saved = Vec<(u64, f64, u64, u64)>;
+    /// Ids, weights in thousandths, and when they were reported last and first.
+    type Saved = Vec<(u64, u64, u64, u64)>;
     const SCHEMA: u32 = 1;
 
     fn save(&self) -> Self::Saved {
-        let saved = |(id, known): (u64, &Known)| Some((id, known.weight, known.last_updated, known.non_empty_since?));
+        let saved = |(id, known): (u64, &Known)| {
+            Some((id, (known.weight * 1e3) as u64, known.last_updated, known.non_empty_since?))
+        };
         self.known.iter().filter_map(saved).collect()
     }
 
     fn restore(&mut self, saved: Self::Saved, _endpoints: &Endpoints) -> Result<(), RestoreError> {
         for (id, weight, last_updated, since) in saved {
-            if let Some(known) = self.known.get_mut(id).filter(|_| weight.is_finite() && weight > 0.0) {
-                *known = Known { weight, last_updated, non_empty_since: Some(since) };
+            if let Some(known) = self.known.get_mut(id) {
+                *known = Known { weight: weight as f64 / 1e3, last_updated, non_empty_since: Some(since) };
             }
         }
         // The first tick, which comes next, makes the turns.

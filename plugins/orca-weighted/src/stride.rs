@@ -32,7 +32,8 @@ impl Stride {
         let mean = weights.iter().sum::<f64>() / weights.len() as f64;
         let heaviest = weights.iter().copied().fold(0.0, f64::max).min(HEAVIEST * mean);
         let scaled = |weight: &f64| {
-            let weight = weight.clamp(LIGHTEST * mean, heaviest);
+            // Not `clamp`, which can panic and so brings along how numbers are written.
+            let weight = weight.max(LIGHTEST * mean).min(heaviest);
             // `as` stops at the ends of the range.
             (weight / heaviest * MOST as f64 + 0.5) as u16
         };

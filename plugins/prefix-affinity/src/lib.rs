@@ -6,7 +6,7 @@
 //!
 //! - The beginning of the request's body is cut into blocks, and each has a hash that goes on from the one before. This is how
 //!   vLLM knows its blocks ("Automatic Prefix Caching"), and how the prefix plugin of Kubernetes' Gateway API Inference
-//!   Extension knows them ahead of servers (its proposal 0602, "Prefix Cache Aware Routing Proposal"), from which are the
+//!   Extension knows them ahead of servers ("Prefix Cache Aware Routing Proposal"), from which are the
 //!   sizes: 64 bytes for vLLM's 16 tokens, and 256 blocks.
 //! - For each block, the endpoint is kept to which a request with it went last. The longest beginning that is known decides,
 //!   if it is at least `min_match` of the request's (SGLang's router, policy `cache_aware`, has the same threshold and
@@ -174,7 +174,7 @@ impl PrefixAffinity {
             known => known,
         };
         let Some(wanted) = wanted else {
-            return endpoints.sample(&mut self.rng, 2).min_by_key(Endpoint::load);
+            return endpoints.least_of(&mut self.rng, 2, Endpoint::load);
         };
         if self.bound.has_room(&wanted) || wanted.in_flight() < self.config.slack.saturating_mul(wanted.weight()) {
             return Some(wanted);

@@ -69,7 +69,7 @@ fn the_longest_beginning_decides() {
     assert_ne!(first, second);
     harness.set(first, Signal::InFlight, 0);
     assert_eq!(harness.pick_for(&prompt(&(common.clone() + &one + "more"))), Some(first));
-    assert_eq!(harness.pick_for(&prompt(&(common.clone() + &text(4, 1)))), Some(first), "who had it last");
+    assert_eq!(harness.pick_for(&prompt(&(common + &text(4, 1)))), Some(first), "who had it last");
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl Prequal {
             return Pick::index(index);
         }
         self.fallbacks.add(1);
-        endpoints.sample(&mut self.rng, 2).min_by_key(Endpoint::load).into()
+        endpoints.least_of(&mut self.rng, 2, Endpoint::load).into()
     }
 
     fn forget_old(&mut self, now: u64) {

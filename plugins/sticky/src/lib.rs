@@ -27,7 +27,6 @@ mod signer;
 use serde::Deserialize;
 use sluicegate_sdk::{ConfigError, Counter, Endpoint, Endpoints, Pick, Policy, Request, Rng, Setup, export};
 
-pub use self::cookie::SameSite;
 use self::{
     cookie::Cookie,
     signer::{Named, Signer},
@@ -54,9 +53,11 @@ pub struct StickyConfig {
     /// Whether clients send it over TLS only.
     #[serde(default)]
     secure: bool,
-    /// Whether it comes with requests from other sites.
-    #[serde(default)]
-    same_site: SameSite,
+    /// Whether clients send it with requests from other sites ("Cookies: HTTP State Management Mechanism",
+    /// draft-ietf-httpbis-rfc6265bis, section 5.6.7): never ("Strict"), with links that are followed ("Lax"), or with all
+    /// of them ("None").
+    #[serde(default = "lax")]
+    same_site: String,
 }
 
 fn sluicegate() -> String {
@@ -65,6 +66,10 @@ fn sluicegate() -> String {
 
 fn root() -> String {
     "/".into()
+}
+
+fn lax() -> String {
+    "Lax".into()
 }
 
 fn yes() -> bool {
@@ -114,7 +119,7 @@ impl Policy for Sticky {
             }
             return Pick::index(index);
         }
-        let new = endpoints.sample(&mut self.rng, 2).min_by_key(Endpoint::load);
+        let new = endpoints.least_of(&mut self.rng, 2, Endpoint::load);
         if let Some(new) = &new {
             self.give(request, new);
         }

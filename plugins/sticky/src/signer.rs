@@ -30,9 +30,10 @@ const TAG: u8 = 1;
 impl Signer {
     /// `name`: of the configuration's key, for the error.
     pub(crate) fn new(name: &str, key: &str, cookie: &str) -> Result<Self, ConfigError> {
-        let Some(bytes) = from_hex::<16>(key) else {
+        let mut bytes = [0; 16];
+        if !from_hex(key, &mut bytes) {
             return Err(ConfigError::at(name, "has to be 32 hexadecimal digits, as `openssl rand -hex 16` makes them"));
-        };
+        }
         if bytes.iter().all(|byte| *byte == bytes[0]) {
             return Err(ConfigError::at(name, "can be guessed: make one with `openssl rand -hex 16`"));
         }
@@ -58,7 +59,10 @@ impl Signer {
 
     /// What a value names.
     pub(crate) fn read(&self, value: &str) -> Named {
-        let Some(bytes) = from_hex::<{ DIGITS / 2 }>(value) else { return Named::Forged };
+        let mut bytes = [0; DIGITS / 2];
+        if !from_hex(value, &mut bytes) {
+            return Named::Forged;
+        }
         let (name, tag) = bytes.split_at(8);
         let name = name.iter().fold(0, |name, byte| name << 8 | u64::from(*byte));
         let tag = tag.iter().fold(0, |tag, byte| tag << 8 | u128::from(*byte));
@@ -73,7 +77,13 @@ impl Signer {
     fn name(&self, id: u64) -> u64 {
         let mut message = [NAME; 9];
         message[1..].copy_from_slice(&id.to_be_bytes());
-        self.prf.hash(&message).h1
+        self.hash(&message) as u64
+    }
+
+    #[inline(never)]
+    fn hash(&self, message: &[u8]) -> u128 {
+        let hash = self.prf.hash(message);
+        u128::from(hash.h2) << 64 | u128::from(hash.h1)
     }
 
     fn tag(&self, name: u64) -> u128 {
@@ -81,8 +91,7 @@ impl Signer {
         let length = self.signed.len();
         message[..length].copy_from_slice(&self.signed);
         message[length..length + 8].copy_from_slice(&name.to_be_bytes());
-        let tag = self.prf.hash(&message[..length + 8]);
-        u128::from(tag.h2) << 64 | u128::from(tag.h1)
+        self.hash(&message[..length + 8])
     }
 }
 
@@ -94,17 +103,16 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     bytes.iter().for_each(|byte| text.extend([digit(byte >> 4), digit(byte & 15)]));
 }
 
-/// Exactly so many bytes, in either case. One spelling is enough for our own values, but a key is an operator's.
-fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+/// Whether these are the digits of exactly so many bytes, in either case: one spelling is enough for our own values, but a
+/// key is an operator's.
+fn from_hex(text: &str, bytes: &mut [u8]) -> bool {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pairs = text.as_bytes().chunks_exact(2);
+    text.len() == 2 * bytes.len()
+        && bytes.iter_mut().zip(pairs).all(|(byte, pair)| {
+            let both = digit(pair[0]).zip(digit(pair[1]));
+            both.map(|(high, low)| *byte = (high << 4 | low) as u8).is_some()
+        })
 }
 
 #[cfg(test)]
@@ -129,9 +137,11 @@ mod tests {
 
     #[test]
     fn digits() {
-        assert_eq!(from_hex::<2>("00fF"), Some([0, 255]));
+        let mut bytes = [1, 1];
+        assert!(from_hex("00fF", &mut bytes));
+        assert_eq!(bytes, [0, 255]);
         for wrong in ["", "00f", "00fg", "00ff0", "\u{e4}\u{f6}"] {
-            assert_eq!(from_hex::<2>(wrong), None, "{wrong}");
+            assert!(!from_hex(wrong, &mut bytes), "{wrong}");
         }
     }
 }

@@ -72,7 +72,7 @@ fn the_whole_cookie() {
         "sluicegate=b3372cd670c313bce82ed52b983d57a647f071016b49d721; Path=/; HttpOnly; SameSite=Lax"
     );
     let all = r#"{"key": "000102030405060708090a0b0c0d0e0f", "name": "__Secure-at", "path": "/shop", "max_age_s": 3600,
-        "http_only": false, "secure": true, "same_site": "none"}"#;
+        "http_only": false, "secure": true, "same_site": "None"}"#;
     let cookie = give(all);
     assert!(cookie.starts_with("__Secure-at="), "{cookie}");
     assert!(cookie.ends_with("; Path=/shop; Max-Age=3600; Secure; SameSite=None"), "{cookie}");
@@ -202,7 +202,8 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(refused(r#", "name": "a b""#), "`name`: has to be a cookie's name, of 64 characters at the most");
     assert_eq!(refused(r#", "path": "/; Domain=x""#), "`path`: has to begin with `/`, and to be ASCII without `;`");
     assert_eq!(refused(r#", "max_age_s": 0"#), "`max_age_s`: 0 would take the cookie away from every client");
-    assert_eq!(refused(r#", "same_site": "none""#), "`same_site`: clients take \"none\" with `secure = true` only");
+    assert_eq!(refused(r#", "same_site": "None""#), "`same_site`: clients take \"None\" with `secure = true` only");
+    assert_eq!(refused(r#", "same_site": "lax""#), "`same_site`: has to be \"Strict\", \"Lax\" or \"None\"");
     assert_eq!(refused(r#", "name": "__Host-x""#), "`name`: clients take that prefix with `secure = true` only");
     assert_eq!(
         refused(r#", "name": "__Host-x", "secure": true, "path": "/x""#),
