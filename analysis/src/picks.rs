@@ -5,28 +5,38 @@
 //! is left out here: it costs one read of the time-stamp counter, which the request needs anyway.
 
 use std::{
+    cell::RefCell,
     hint::black_box,
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
-use sluicegate_core::{AttemptResult, ClusterSnapshot, EndpointSpec, LiveArena, Outcome};
+use http::{HeaderValue, header::COOKIE};
+use sluicegate_core::{AttemptResult, ClusterSnapshot, EndpointSpec, LiveArena, Outcome, ProbeResult};
 use sluicegate_plugin_bounded_load::BoundedLoad;
 use sluicegate_plugin_c3::C3;
 use sluicegate_plugin_least_request::LeastRequest;
 use sluicegate_plugin_maglev::Maglev;
+use sluicegate_plugin_orca_weighted::OrcaWeighted;
 use sluicegate_plugin_p2c::P2c;
 use sluicegate_plugin_peak_ewma::PeakEwmaPolicy;
+use sluicegate_plugin_prefix_affinity::PrefixAffinity;
+use sluicegate_plugin_prequal::Prequal;
 use sluicegate_plugin_random::Random;
 use sluicegate_plugin_rendezvous::Rendezvous;
 use sluicegate_plugin_ring_hash::RingHash;
 use sluicegate_plugin_round_robin::RoundRobin;
+use sluicegate_plugin_sticky::Sticky;
 use sluicegate_plugin_subset::Subset;
 use sluicegate_plugin_weighted_round_robin::WeightedRoundRobin;
 use sluicegate_plugin_zone_aware::ZoneAware;
 use sluicegate_policy::{Engine, Fault, Generation, GenerationSpec, Instance, Limits, RequestHead};
-use sluicegate_sdk::{Plugin, Setup, mix, native::Native};
+use sluicegate_sdk::{
+    Plugin, Setup, mix,
+    native::{Head, Native, Said},
+};
 use sluicegate_tests::{NativeCluster, wasm};
 
 use crate::stats::quantile;
@@ -59,7 +69,7 @@ pub(crate) struct Row {
 type Measure = fn(&str, u16, Duration) -> Result<Row>;
 
 /// Those that ship.
-pub(crate) const POLICIES: [(&str, Measure); 13] = [
+pub(crate) const POLICIES: [(&str, Measure); 17] = [
     ("round-robin", row::<RoundRobin>),
     ("weighted-round-robin", row::<WeightedRoundRobin>),
     ("random", row::<Random>),
@@ -73,11 +83,21 @@ pub(crate) const POLICIES: [(&str, Measure); 13] = [
     ("bounded-load", row::<BoundedLoad>),
     ("zone-aware", row::<ZoneAware>),
     ("subset", row::<Subset>),
+    ("orca-weighted", row::<OrcaWeighted>),
+    ("prequal", row::<Prequal>),
+    ("sticky", row::<Sticky>),
+    ("prefix-affinity", row::<PrefixAffinity>),
 ];
 
-/// What a policy has to be told to do anything; the zones are those of [`Clusters::new`].
-pub(crate) fn config(policy: &str) -> &'static str {
-    if policy == "zone-aware" { r#"{"zone": "a"}"# } else { "{}" }
+/// What a policy has to be told to do anything; the zones are those of [`Clusters::new`]. The answers that `prequal` gets
+/// ahead of a batch last for all of it: for that, its pool is twice as large as by default.
+fn config(policy: &str) -> &'static str {
+    match policy {
+        "prequal" => r#"{"pool_size": 32, "remove_rate": 0, "delta": 100}"#,
+        "sticky" => r#"{"key": "000102030405060708090a0b0c0d0e0f"}"#,
+        "zone-aware" => r#"{"zone": "a"}"#,
+        _ => "{}",
+    }
 }
 
 /// Prints the table for one number of endpoints, each cell of it measured for so long.
@@ -117,7 +137,7 @@ impl Clusters {
 
 fn row<P: Plugin>(policy: &str, endpoints: u16, cell: Duration) -> Result<Row> {
     let (clusters, config) = (Clusters::new(endpoints), config(policy));
-    let cluster = NativeCluster(Arc::clone(&clusters.whole));
+    let cluster = NativeCluster::new(Arc::clone(&clusters.whole), 0);
     let setup = Setup { seed: 1, worker: 0, workers: 1 };
     let mut native = Native::<P>::configure(config, setup).map_err(|error| anyhow::anyhow!("{error}"))?;
     native.endpoints_changed(0, &cluster);
@@ -132,7 +152,11 @@ fn row<P: Plugin>(policy: &str, endpoints: u16, cell: Duration) -> Result<Row> {
             instance.lane().on_result(0, &result(endpoint.id, latency_us))?;
         }
     }
-    let mut request = RequestHead::default();
+    for policy in [&mut fast, &mut portable] {
+        policy.lane().tick(0)?;
+    }
+    native.tick(0, &cluster);
+    let (mut request, seen) = request(&mut native, &cluster);
     let begun = Instant::now();
     (0..16).for_each(|now| _ = black_box(portable.lane().pick(now, mix(now + 1), &mut request)));
     let slowest = begun.elapsed() / 16;
@@ -140,12 +164,73 @@ fn row<P: Plugin>(policy: &str, endpoints: u16, cell: Duration) -> Result<Row> {
     let mut picks = [Vec::new(), Vec::new(), Vec::new()];
     let begun = Instant::now();
     while begun.elapsed() < 3 * cell || picks[0].len() < 3 {
-        picks[0].push(batch(calls, |now, hash| native.pick(now, hash, 0, &cluster, &())));
+        // What was asked for in a batch is thrown away after it.
+        let cluster = NativeCluster::new(Arc::clone(&clusters.whole), 0);
+        for endpoint in clusters.whole.endpoints().iter().take(64) {
+            let (ok, round_trip_us, load, latency_us) = (true, 100, Some(1), Some(mix(endpoint.id.0) % 1000));
+            let id = endpoint.id;
+            let probe = sluicegate_sdk::ProbeResult { endpoint: id.0, ok, round_trip_us, load, latency_us };
+            native.on_probe(0, &probe, &cluster);
+            for instance in [&mut fast, &mut portable] {
+                instance.lane().on_probe(0, &ProbeResult { endpoint: id, ok, round_trip_us, load, latency_us })?;
+                drop(mem::take(instance.lane().asked()));
+            }
+        }
+        picks[0].push(batch(calls, |now, hash| native.pick(now, hash, 0, &cluster, &seen)));
         for (times, instance) in picks[1..].iter_mut().zip([&mut fast, &mut portable]) {
             times.push(batch(calls, |now, hash| instance.lane().pick(now, hash, &mut request).unwrap_or_default()));
         }
     }
     Ok(Row { picks, changes })
+}
+
+/// A request as lanes and native policies see it: with the cookie that the policy sets, and a prompt, if it looks at any.
+fn request<P: Plugin>(native: &mut Native<P>, cluster: &NativeCluster) -> (RequestHead, Seen) {
+    let body = vec![b'x'; (native.world().needs().body_prefix as usize).min(PROMPT)];
+    let mut seen = Seen { cookie: RefCell::default(), body };
+    native.pick(0, 1, 0, cluster, &seen);
+    let set_cookie = seen.cookie.take();
+    let cookie = set_cookie.split(';').next().unwrap_or_default().to_owned();
+    let mut head = RequestHead { body_prefix: seen.body.clone().into(), ..RequestHead::default() };
+    if let Ok(value) = HeaderValue::from_str(&cookie)
+        && !cookie.is_empty()
+    {
+        head.parts.headers.insert(COOKIE, value);
+    }
+    seen.cookie = RefCell::new(cookie);
+    (head, seen)
+}
+
+/// Bytes in a prompt: a page of text.
+const PROMPT: usize = 4096;
+
+/// The request, as native policies see it.
+struct Seen {
+    /// Name and value; what was set last, while there is none.
+    cookie: RefCell<String>,
+    body: Vec<u8>,
+}
+
+impl Head for Seen {
+    fn tried(&self, _nth: u32) -> u32 {
+        u32::MAX
+    }
+
+    fn cookie(&self, name: &str) -> Option<String> {
+        let cookie = self.cookie.borrow();
+        cookie.split_once('=').filter(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+    }
+
+    fn body(&self, start: u32, length: u32) -> Vec<u8> {
+        let rest = self.body.get(start as usize..).unwrap_or_default();
+        rest[..rest.len().min(length as usize)].to_vec()
+    }
+
+    fn take(&self, said: Said<'_>) {
+        if let Said::ResponseHeader("set-cookie", value) = said {
+            value.clone_into(&mut self.cookie.borrow_mut());
+        }
+    }
 }
 
 fn batch(calls: u32, mut pick: impl FnMut(u64, u64) -> u32) -> f64 {

@@ -140,6 +140,20 @@ impl<'a> Endpoints<'a> {
         }
     }
 
+    /// Of the endpoints that this request has not been to, the one with the fewest requests in flight for its weight, and
+    /// the first of equal ones. It looks at all: for when something cheaper has failed.
+    #[cold]
+    pub fn least_loaded(&self) -> Option<Endpoint<'a>> {
+        let mut least: Option<(Load, u32)> = None;
+        self.scan(Signal::InFlight, |index, in_flight| {
+            let load = Load::new(in_flight, self.source.weight(index));
+            if least.is_none_or(|(least, _)| load < least) {
+                least = Some((load, index));
+            }
+        });
+        least.map(|(_, index)| Endpoint { source: self.source, index })
+    }
+
     /// Tells `each` the index of the first of up to 64 endpoints and one live value of each of them, block by block.
     /// This is [`scan`](Self::scan) for what can be asked of a whole [`Block`]; it does not leave out the endpoints that
     /// the request has been to already.

@@ -36,6 +36,12 @@ impl<T> PerEndpoint<T> {
         self.values.get_mut(place(&self.ids, id)?)
     }
 
+    /// The index of the endpoint with this id, unless it is gone.
+    #[inline]
+    pub fn index_of(&self, id: u64) -> Option<u32> {
+        place(&self.ids, id).map(|index| index as u32)
+    }
+
     /// The values in the order of the endpoints' indexes.
     #[inline]
     pub fn as_slice(&self) -> &[T] {

@@ -13,17 +13,21 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "plugin";
 /// Scans of many endpoints take four at a time. The proxy always has it, and it gives the same answers everywhere.
 const FLAGS: &str = "-Ctarget-feature=+simd128";
-const PLUGINS: [&str; 13] = [
+const PLUGINS: [&str; 17] = [
     "bounded-load",
     "c3",
     "least-request",
     "maglev",
+    "orca-weighted",
     "p2c",
     "peak-ewma",
+    "prefix-affinity",
+    "prequal",
     "random",
     "rendezvous",
     "ring-hash",
     "round-robin",
+    "sticky",
     "subset",
     "weighted-round-robin",
     "zone-aware",

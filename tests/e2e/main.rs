@@ -15,6 +15,7 @@ mod h2;
 mod health;
 mod hostile;
 mod languages;
+mod informed;
 mod ledger;
 mod lifecycle;
 mod limits;

@@ -34,9 +34,12 @@ fn home(proxy: &Proxy, policy: &str, user: &str) -> String {
 
 #[test]
 fn each_serves_and_leaves_nothing_to_the_fallback() {
-    let policies: Vec<(&str, &str)> = sluicegate_builtins::names()
-        .map(|name| (name, if name == "zone-aware" { "{ zone = \"a\" }" } else { "{}" }))
-        .collect();
+    let config = |name| match name {
+        "sticky" => "{ key = \"000102030405060708090a0b0c0d0e0f\" }",
+        "zone-aware" => "{ zone = \"a\" }",
+        _ => "{}",
+    };
+    let policies: Vec<(&str, &str)> = sluicegate_builtins::names().map(|name| (name, config(name))).collect();
     let origins = Origin::several(3);
     let proxy = Proxy::start(&clusters(&policies, &origins), |_| {});
     for (name, _) in policies {
@@ -83,7 +86,8 @@ fn keys_have_a_home_and_only_those_of_one_that_dies_move() {
 
 #[test]
 fn what_was_learnt_outlives_another_configuration() {
-    for (name, changed) in [("peak-ewma", "{ decay_ms = 2000 }"), ("c3", "{ alpha = 0.5 }")] {
+    let orca = ("orca-weighted", "{ weight_update_period_ms = 500 }");
+    for (name, changed) in [("peak-ewma", "{ decay_ms = 2000 }"), ("c3", "{ alpha = 0.5 }"), orca] {
         let origins = Origin::several(3);
         let proxy = Proxy::start(&config(&format!("\"{name}\""), &origins), |_| {});
         for _ in 0..10 {

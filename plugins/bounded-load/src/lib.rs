@@ -13,9 +13,7 @@
 //! too.
 
 use serde::Deserialize;
-use sluicegate_sdk::{
-    ConfigError, Endpoint, Endpoints, Load, Pick, Policy, Request, Ring, Rng, Setup, Signal, Tried, export,
-};
+use sluicegate_sdk::{ConfigError, Endpoints, LoadBound, Pick, Policy, Request, Ring, Rng, Setup, Tried, export};
 
 /// What can be configured.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -39,13 +37,11 @@ fn ketama() -> u32 {
 /// The policy.
 #[derive(Clone, Debug)]
 pub struct BoundedLoad {
-    factor: f64,
     points: u32,
     steps: usize,
     rng: Rng,
     ring: Ring,
-    in_flight: Sum,
-    total_weight: f64,
+    bound: LoadBound,
 }
 
 impl Policy for BoundedLoad {
@@ -62,89 +58,41 @@ impl Policy for BoundedLoad {
         // Of `1 + epsilon` endpoints at most one is full, so a walk sees `(1 + epsilon) / epsilon` of them on average;
         // hardly one is eight times as long.
         let steps = (8.0 * (1.0 + epsilon) / epsilon).max(16.0) as usize;
-        let (ring, in_flight) = (Ring::default(), Sum::default());
-        let rng = Rng::new(setup.seed);
-        Ok(Self { factor: 1.0 + epsilon, points: config.points, steps, rng, ring, in_flight, total_weight: 0.0 })
+        let (ring, bound) = (Ring::default(), LoadBound::new(1.0 + epsilon));
+        Ok(Self { points: config.points, steps, rng: Rng::new(setup.seed), ring, bound })
     }
 
     fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
         self.ring.follow(endpoints, self.points);
-        self.in_flight = Sum::of(endpoints);
-        self.total_weight = endpoints.iter().map(|endpoint| f64::from(endpoint.weight())).sum();
+        self.bound.follow(endpoints);
     }
 
     fn pick(&mut self, request: &Request, endpoints: &Endpoints) -> Pick {
-        self.in_flight.read_next(endpoints);
+        self.bound.read_next(endpoints);
         let tried = request.tried();
         let hash = request.hash_or_random(&mut self.rng);
-        // With this request, so that an idle cluster has room for it.
-        let share = self.factor * (self.in_flight.total + 1) as f64 / self.total_weight;
-        if let Some(index) = self.first_with_room(hash, share, endpoints, &tried) {
+        if let Some(index) = self.first_with_room(hash, endpoints, &tried) {
             return Pick::index(index);
         }
-        self.in_flight = Sum::of(endpoints);
-        least_loaded(endpoints).into()
+        self.bound.read_all(endpoints);
+        endpoints.least_loaded().into()
     }
 }
 
 impl BoundedLoad {
-    fn first_with_room(&self, hash: u64, share: f64, endpoints: &Endpoints, tried: &Tried) -> Option<u32> {
+    fn first_with_room(&self, hash: u64, endpoints: &Endpoints, tried: &Tried) -> Option<u32> {
         let mut last = None;
         for index in self.ring.clockwise(hash).take(self.steps) {
             // An endpoint often has several points side by side.
             if last.replace(index) == Some(index) || tried.contains(index) {
                 continue;
             }
-            let endpoint = endpoints.get(index)?;
-            // Below the share that is rounded up is below the share that is not.
-            if f64::from(endpoint.in_flight()) < share * f64::from(endpoint.weight()) {
+            if self.bound.has_room(&endpoints.get(index)?) {
                 return Some(index);
             }
         }
         None
     }
-}
-
-#[cold]
-fn least_loaded(endpoints: &Endpoints) -> Option<u32> {
-    let mut least: Option<(Load, u32)> = None;
-    endpoints.scan(Signal::InFlight, |index, in_flight| {
-        let load = Load::new(in_flight, endpoints.get(index).as_ref().map_or(1, Endpoint::weight));
-        if least.is_none_or(|(least, _)| load < least) {
-            least = Some((load, index));
-        }
-    });
-    least.map(|(_, index)| index)
-}
-
-/// The requests in flight to all endpoints, by block.
-#[derive(Clone, Debug, Default)]
-struct Sum {
-    blocks: Vec<u64>,
-    next: usize,
-    total: u64,
-}
-
-impl Sum {
-    fn of(endpoints: &Endpoints) -> Self {
-        let starts = (0..endpoints.len()).step_by(Endpoints::BLOCK as usize);
-        let blocks: Vec<u64> = starts.map(|start| sum_of_block(endpoints, start)).collect();
-        Self { total: blocks.iter().sum(), next: 0, blocks }
-    }
-
-    #[inline]
-    fn read_next(&mut self, endpoints: &Endpoints) {
-        let Some(block) = self.blocks.get_mut(self.next) else { return };
-        let sum = sum_of_block(endpoints, self.next as u32 * Endpoints::BLOCK);
-        self.total = self.total - *block + sum;
-        *block = sum;
-        self.next = if self.next + 1 < self.blocks.len() { self.next + 1 } else { 0 };
-    }
-}
-
-#[inline]
-fn sum_of_block(endpoints: &Endpoints, start: u32) -> u64 {
-    endpoints.read_block(start, Signal::InFlight, |counts| counts.iter().copied().map(u64::from).sum())
 }
 
 export!(BoundedLoad);

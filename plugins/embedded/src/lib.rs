@@ -30,12 +30,16 @@ pub const ALL: &[Builtin] = builtins! {
     "c3": "of three endpoints drawn at random, the best by latency and the cube of its queue";
     "least-request": "of all endpoints, the one with the fewest requests in flight for its weight";
     "maglev": "each key to one endpoint, by a table with even shares";
+    "orca-weighted": "each endpoint in turn, as often as its own load reports say that it can bear";
     "p2c": "of two endpoints drawn at random, the less loaded one (the power of two choices)";
     "peak-ewma": "of two endpoints drawn at random, the one with the least expected latency";
+    "prefix-affinity": "prompts that begin alike to the same endpoint, unless that is full";
+    "prequal": "of a few endpoints that were probed, the fastest that is not busier than most";
     "random": "at random, each endpoint as often as its weight says";
     "rendezvous": "each key to the endpoint that it ranks highest";
     "ring-hash": "each key to one endpoint, by ketama's ring";
     "round-robin": "each endpoint in turn";
+    "sticky": "each client to its own endpoint, by a signed cookie; new ones as p2c";
     "subset": "as p2c, among the few endpoints that are this proxy's part of a fleet's";
     "weighted-round-robin": "each endpoint in turn, as often as its weight says, the turns spread out";
     "zone-aware": "as p2c, in the proxy's own zone as far as its endpoints can bear it";

@@ -6,12 +6,20 @@ use std::collections::BTreeSet;
 use sluicegate_builtins::ALL;
 use wasmparser::{Parser, Payload};
 
+const ADD: &str = "host.add";
 const ADDRESS: &str = "endpoints.address";
+const BODY: &str = "request.body";
+const BODY_PREFIX: &str = "needs.body-prefix";
+const COOKIE: &str = "request.cookie";
 const COUNT: &str = "endpoints.count";
+const COUNTER: &str = "host.counter";
 const ID: &str = "endpoints.id";
+const LOAD_REPORTS: &str = "needs.load-reports";
 const LOG: &str = "host.log";
+const PROBE: &str = "host.probe";
 const READ: &str = "endpoints.read";
 const READ_BLOCK: &str = "endpoints.read-block";
+const RESPONSE: &str = "reply.set-response-header";
 const TRIED: &str = "request.tried";
 const WEIGHT: &str = "endpoints.weight";
 const ZONE: &str = "endpoints.zone";
@@ -57,6 +65,11 @@ fn only_what_is_used_is_imported() {
     check_imports("zone-aware", &[COUNT, LOG, READ, TRIED, WEIGHT, ZONE]);
     check_imports("subset", &[COUNT, ID, LOG, READ, TRIED, WEIGHT]);
     check_imports("c3", &[COUNT, ID, LOG, READ, TRIED, WEIGHT]);
+    check_imports("orca-weighted", &[COUNT, ID, LOAD_REPORTS, LOG, READ_BLOCK, TRIED, WEIGHT]);
+    check_imports("sticky", &[ADD, COOKIE, COUNT, COUNTER, ID, LOG, READ, RESPONSE, TRIED, WEIGHT]);
+    check_imports("prequal", &[ADD, COUNT, COUNTER, ID, LOG, PROBE, READ, TRIED, WEIGHT]);
+    let prefix = [ADD, BODY, BODY_PREFIX, COUNT, COUNTER, ID, LOG, READ, READ_BLOCK, TRIED, WEIGHT];
+    check_imports("prefix-affinity", &prefix);
 }
 
 #[test]
@@ -64,14 +77,16 @@ fn only_what_is_implemented_is_exported() {
     for builtin in ALL {
         let exports = imports_and_exports(builtin.wasm).1;
         let contract: Vec<&str> = exports.iter().map(String::as_str).filter(|name| name.contains('#')).collect();
-        let (feedback, state) = match builtin.name {
-            "c3" | "peak-ewma" => (true, true),
-            "weighted-round-robin" => (false, true),
-            _ => (false, false),
+        let state = ["state#restore", "state#save", "state#schema"];
+        let optional = match builtin.name {
+            "c3" | "peak-ewma" => [&["feedback#on-result"][..], &state].concat(),
+            "orca-weighted" => [&state[..], &["timer#tick"]].concat(),
+            "prequal" => vec!["probing#on-probe", "timer#tick"],
+            "weighted-round-robin" => state.to_vec(),
+            _ => vec![],
         };
         let mut expected = vec!["balancer#configure", "balancer#endpoints-changed", "balancer#pick"];
-        expected.extend(feedback.then_some("feedback#on-result"));
-        expected.extend(["state#restore", "state#save", "state#schema"].into_iter().filter(|_| state));
+        expected.extend(optional);
         let cleanup = "cabi_post_balancer#configure";
         let found: Vec<&str> = contract.into_iter().filter(|name| !name.starts_with("cabi_post_")).collect();
         assert_eq!(found, expected, "{}", builtin.name);

@@ -140,7 +140,11 @@ fn config(situation: &Situation, policies: &[&str], origins: &[Origins], count: 
         text += &format!(
             "[[route]]\npath = \"/{policy}\"\ncluster = \"{policy}\"\nhash = [{{ query = \"key\" }}]\n\
              [cluster.{policy}]\npolicy = {{ name = \"{policy}\", config = {{ {} }} }}\nmax_attempts = 1\nendpoints = [{}]\n",
-            if *policy == "zone-aware" { "zone = \"near\"" } else { "" },
+            match *policy {
+                "sticky" => "key = \"000102030405060708090a0b0c0d0e0f\"",
+                "zone-aware" => "zone = \"near\"",
+                _ => "",
+            },
             list.join(", ")
         );
     }
