@@ -12,6 +12,7 @@ mod forwarding;
 mod h2;
 mod health;
 mod hostile;
+mod kit;
 mod ledger;
 mod lifecycle;
 mod limits;

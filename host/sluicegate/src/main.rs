@@ -4,6 +4,7 @@ mod admin_listener;
 mod build_policy;
 mod check;
 mod cli;
+mod conformance;
 mod demo;
 mod logging;
 mod policy;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::New(arguments) => scaffold::run(&arguments),
         Command::Build(arguments) => build_policy::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
