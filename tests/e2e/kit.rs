@@ -277,3 +277,70 @@ fn what_cannot_be_run_is_told_apart_from_what_fails() {
         assert!(output.status.code() == Some(code) && stderr.contains(expected), "{arguments:?}: {stderr}");
     }
 }
+
+/// What `bench` says of one call.
+fn call<'a>(row: &'a Value, name: &str) -> &'a Value {
+    &row["calls"][name]
+}
+
+#[test]
+fn what_a_policy_costs_is_measured() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("component.wasm"), wasm::builtin("peak-ewma", "portable")).unwrap();
+    for (policy, lane) in [("peak-ewma", "fast"), ("component.wasm", "portable")] {
+        let arguments = ["bench", policy, "--endpoints", "1,10,300", "--seconds", "0.05"];
+        let (code, report) = report(dir.path(), &arguments);
+        assert_eq!((code, &report["lane"]), (Some(0), &Value::from(lane)), "{report:#}");
+        assert!(report["compile_ms"].as_f64().unwrap() > 0.0);
+        let rows = report["endpoints"].as_array().unwrap();
+        let counts: Vec<u64> = rows.iter().map(|row| row["endpoints"].as_u64().unwrap()).collect();
+        assert_eq!(counts, [1, 10, 300]);
+        for row in rows {
+            for name in ["pick", "on-result", "endpoints-all-new", "endpoints-one-more", "save", "restore"] {
+                let figures = ["mean_ns", "p50_ns", "p99_ns", "p999_ns", "max_ns"];
+                let [mean, p50, p99, p999, max] = figures.map(|figure| call(row, name)[figure].as_f64().unwrap());
+                assert!(mean > 0.0 && p50 <= p99 && p99 <= p999 && p999 <= max, "{name}: {row:#}");
+                assert!(call(row, name)["calls"].as_u64().unwrap() > 0, "{name}: {row:#}");
+            }
+            // It exports neither.
+            assert_eq!((call(row, "tick"), call(row, "on-probe")), (&Value::Null, &Value::Null));
+            assert!(row["memory_bytes"].as_u64().unwrap() >= 65_536, "{row:#}");
+            assert!(row["instance_ms"].as_f64().unwrap() > 0.0 && row["rehearsal_ms"].as_f64().unwrap() > 0.0);
+        }
+    }
+}
+
+/// Instructions are counted, not timed: they are the same every time, and a scan takes more of them among more endpoints.
+#[test]
+fn instructions_do_not_depend_on_the_machine() {
+    let dir = TempDir::new().unwrap();
+    let count = |policy| {
+        let (_, report) = report(dir.path(), &["bench", policy, "--endpoints", "10,1000", "--seconds", "0.01"]);
+        let rows = report["endpoints"].as_array().unwrap();
+        [0, 1].map(|row: usize| rows[row]["instructions_per_pick"].as_f64().unwrap())
+    };
+    let [few, many] = count("least-request");
+    assert!(few > 10.0 && many > 2.0 * few, "{few}, {many}");
+    assert_eq!(count("least-request"), [few, many]);
+}
+
+#[test]
+fn what_a_policy_costs_is_a_table() {
+    let dir = TempDir::new().unwrap();
+    let run = |arguments: &[&str]| Command::new(binary()).current_dir(dir.path()).args(arguments).output().unwrap();
+    let good =
+        run(&["bench", "zone-aware", "--config", config_of("zone-aware"), "--endpoints", "3", "--seconds", "0.01"]);
+    let text = String::from_utf8(good.stdout).unwrap();
+    for expected in ["zone-aware: ", "fast lane", "p99.9", "endpoints-all-new", "instructions per pick"] {
+        assert!(good.status.success() && text.contains(expected), "{expected:?} in {text}");
+    }
+    for (arguments, expected) in [
+        (&["bench", "other.wasm"][..], "can't read other.wasm"),
+        (&["bench", "zone-aware"], "refuses its configuration"),
+        (&["bench", "p2c", "--endpoints", "0"], "0 is not in"),
+    ] {
+        let bad = run(arguments);
+        let stderr = String::from_utf8_lossy(&bad.stderr);
+        assert!(!bad.status.success() && stderr.contains(expected), "{arguments:?}: {stderr}");
+    }
+}

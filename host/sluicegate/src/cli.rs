@@ -1,9 +1,13 @@
 //! The command line.
 
+mod authors;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
+
+pub(crate) use authors::{Bench, Conformance};
 
 /// An HTTP load balancer whose balancing policies are WebAssembly plugins, replaced while traffic flows.
 ///
@@ -17,6 +21,11 @@ use serde_json::Value;
 ///     sluicegate build my-policy
 ///     sluicegate check my-policy/my_policy.wasm
 ///     sluicegate demo --policy my-policy/my_policy.wasm
+///
+/// See whether it bears everything, and what it costs:
+///
+///     sluicegate conformance my-policy/my_policy.wasm
+///     sluicegate bench my-policy/my_policy.wasm
 ///
 /// Serve: name the file in the configuration (`policy = { file = "my_policy.wasm" }`), and
 ///
@@ -38,6 +47,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Runs a policy against the conformance kit: does it keep to the contract, whatever it is written in?
     Conformance(Conformance),
+    /// Measures what a policy costs: each call, instructions per pick, memory, compiling.
+    Bench(Bench),
     /// Makes a crate for a policy of your own, which builds and passes its tests as it is.
     New(New),
     /// Builds a policy's crate to WebAssembly, and checks the result.
@@ -89,47 +100,6 @@ pub(crate) struct Check {
     /// How many endpoints to rehearse it with.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(crate) endpoints: u16,
-    /// Prints one JSON object instead of text.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Runs a policy against the conformance kit: does it keep to the contract, whatever it is written in?
-///
-/// `check` says whether a proxy would take a policy; this says whether it will do well there. Each check has a name, and
-/// looks at one thing: the order of calls, picks within bounds, endpoints that come and go by the thousand, the same
-/// picks for the same calls, results of every kind, probes, ticks, replies, saved state that is good or damaged,
-/// configurations that are bad, time and memory:
-///
-///     sluicegate conformance mine.wasm
-///     sluicegate conformance mine.wasm --config '{"choices": 3}'
-///
-/// It runs in the lane and in the engine that a proxy would run it in. Everything follows from the seed: what failed once
-/// fails again, and each failure names the command that shows it.
-///
-/// The same policy in another language, or as a component, has to pick alike, call by call:
-///
-///     sluicegate conformance mine-in-c.wasm --same-as mine.wasm
-///
-/// Ends with 0 if nothing failed, with 1 if something did, and with 2 if there was nothing to run.
-#[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Conformance {
-    /// The policy: a file, or a built-in one's name.
-    #[arg(value_name = "FILE.wasm|NAME")]
-    pub(crate) policy: PathBuf,
-    /// What to configure it with: a JSON object.
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json_object)]
-    pub(crate) config: Value,
-    /// What the requests, the endpoints and the policy's own draws are made up from.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Another build of the policy, whose picks have to be the same.
-    #[arg(long, value_name = "FILE.wasm|NAME")]
-    pub(crate) same_as: Option<PathBuf>,
-    /// Runs this check only, and what it cannot be run without.
-    #[arg(long, value_name = "CHECK")]
-    pub(crate) only: Option<String>,
     /// Prints one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,

@@ -7,7 +7,7 @@
 mod checks;
 mod report;
 mod subject;
-mod traffic;
+pub(crate) mod traffic;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 

@@ -1,6 +1,7 @@
 //! The binary: the command line, and the wiring of the crates that do the work.
 
 mod admin_listener;
+mod bench;
 mod build_policy;
 mod check;
 mod cli;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::New(arguments) => scaffold::run(&arguments),
         Command::Build(arguments) => build_policy::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -42,7 +42,7 @@ impl Report {
         let name = finding.check.name;
         match &finding.verdict {
             Verdict::Ok(detail) => {
-                show(&format!("{}       {name:<14} {detail}\n", painted("ok", GREEN, &io::stdout())))
+                show(&format!("{}       {name:<14} {detail}\n", painted("ok", GREEN, &io::stdout())));
             }
             Verdict::Skipped(reason) => show(&format!("skipped  {name:<14} {reason}\n")),
             Verdict::Failed(seen) => {

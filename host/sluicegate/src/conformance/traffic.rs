@@ -14,13 +14,13 @@ const COOKIES: usize = 8;
 
 /// Those who send the requests. They keep the cookies that the policy gives them, as browsers do.
 #[derive(Default)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     cookies: Vec<String>,
 }
 
 impl Clients {
     /// A request, with up to `body_prefix` bytes of its body, and the hash of what its route is keyed by.
-    pub(super) fn request(&self, rng: &mut Rng, body_prefix: u32) -> (RequestHead, u64) {
+    pub(crate) fn request(&self, rng: &mut Rng, body_prefix: u32) -> (RequestHead, u64) {
         let client = rng.below(CLIENTS);
         let method = if rng.below(4) == 0 { "POST" } else { "GET" };
         let target = format!("/users/{client}?page={}", rng.below(10));
@@ -61,7 +61,7 @@ impl Clients {
     }
 
     /// Takes in an answer's headers.
-    pub(super) fn answered(&mut self, headers: &[(header::HeaderName, header::HeaderValue)]) {
+    pub(crate) fn answered(&mut self, headers: &[(header::HeaderName, header::HeaderValue)]) {
         let cookies = headers.iter().filter(|(name, _)| *name == header::SET_COOKIE);
         for cookie in cookies.filter_map(|(_, value)| value.to_str().ok()?.split(';').next()) {
             if self.cookies.len() == COOKIES {
@@ -73,7 +73,7 @@ impl Clients {
 }
 
 /// So many endpoints, from the one with this number on: of several weights, in two zones and in none, some labelled.
-pub(super) fn endpoints(first: u32, count: u32) -> Vec<EndpointSpec> {
+pub(crate) fn endpoints(first: u32, count: u32) -> Vec<EndpointSpec> {
     (first..first + count).map(endpoint).collect()
 }
 
