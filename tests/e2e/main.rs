@@ -6,6 +6,7 @@ mod abi;
 mod attacks;
 mod conformance;
 mod contract;
+mod dev;
 mod discovery;
 mod faults;
 mod forwarding;

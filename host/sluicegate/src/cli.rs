@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
-pub(crate) use authors::{Bench, Conformance};
+pub(crate) use authors::{Bench, Conformance, Dev};
 
 /// An HTTP load balancer whose balancing policies are WebAssembly plugins, replaced while traffic flows.
 ///
@@ -22,8 +22,9 @@ pub(crate) use authors::{Bench, Conformance};
 ///     sluicegate check my-policy/my_policy.wasm
 ///     sluicegate demo --policy my-policy/my_policy.wasm
 ///
-/// See whether it bears everything, and what it costs:
+/// Or all of that each time you save; and see whether it bears everything, and what it costs:
 ///
+///     sluicegate dev my-policy
 ///     sluicegate conformance my-policy/my_policy.wasm
 ///     sluicegate bench my-policy/my_policy.wasm
 ///
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     New(New),
     /// Builds a policy's crate to WebAssembly, and checks the result.
     Build(Build),
+    /// Builds a policy whenever its source is saved, and swaps it into a proxy that runs, or into a demo.
+    Dev(Dev),
     /// Shows and changes the policies of a proxy that runs.
     Policy(Box<Policy>),
     /// Makes a key to sign policies with.
@@ -122,6 +125,13 @@ pub(crate) struct Build {
     /// Where to put the result; by default, beside `Cargo.toml`, under the crate's name.
     #[arg(short, long, value_name = "FILE.wasm")]
     pub(crate) output: Option<PathBuf>,
+}
+
+impl At {
+    /// An admin listener at a place that needs no more to be known.
+    pub(crate) fn of(admin: String) -> Self {
+        Self { admin: Some(admin), config: None, token_file: None, json: false }
+    }
 }
 
 /// Shows and changes the policies of a proxy that runs, over its admin listener.

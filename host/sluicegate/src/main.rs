@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod conformance;
 mod demo;
+mod dev;
 mod logging;
 mod policy;
 mod run;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::New(arguments) => scaffold::run(&arguments),
         Command::Build(arguments) => build_policy::run(&arguments),
+        Command::Dev(arguments) => dev::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Keygen(arguments) => sign::keygen(&arguments),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
-use super::json_object;
+use super::{At, json_object};
 
 /// Runs a policy against the conformance kit: does it keep to the contract, whatever it is written in?
 ///
@@ -88,4 +88,53 @@ pub(crate) struct Bench {
     /// Prints one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Builds a policy whenever its source is saved, checks it, and swaps it into a proxy that runs.
+///
+/// Into a demo, which begins with `round-robin` and has one slow origin among six:
+///
+///     sluicegate new mine
+///     sluicegate dev mine
+///
+/// Into a proxy of yours on this machine, through its admin listener:
+///
+///     sluicegate dev mine --cluster api
+///     sluicegate dev mine --cluster api --admin unix:/run/sluicegate.sock
+///
+/// What the compiler has to say is shown here. A version that does not build, fails its check, or is refused by the proxy
+/// changes nothing: the one before goes on, and its module stays in its place. Of one that serves, the cost of a pick
+/// is shown, and in a demo how the next seconds go.
+///
+/// Ends at Ctrl-C. A proxy keeps the version that served last until its configuration's policy, or its file, is changed,
+/// or it is started anew.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Dev {
+    /// The crate.
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// What to configure the policy with: a JSON object.
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json_object)]
+    pub(crate) policy_config: Value,
+    /// Swaps it into this cluster of a proxy that runs, instead of a demo.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+    /// Where the admin listener is: unix:PATH or http://HOST:PORT; by default 127.0.0.1:8081.
+    #[arg(long, value_name = "WHERE", requires = "cluster")]
+    pub(crate) admin: Option<String>,
+    /// The proxy's configuration, which says where the admin listener is and what its token is.
+    #[arg(short, long, value_name = "FILE", requires = "cluster")]
+    pub(crate) config: Option<PathBuf>,
+    /// A file with the token; without it, the configuration's, or that in SLUICEGATE_ADMIN_TOKEN.
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl Dev {
+    /// Where the proxy's admin listener is.
+    pub(crate) fn at(&self) -> At {
+        let Self { admin, config, token_file, .. } = self;
+        At { admin: admin.clone(), config: config.clone(), token_file: token_file.clone(), json: false }
+    }
 }
