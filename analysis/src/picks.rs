@@ -32,18 +32,16 @@ use sluicegate_plugin_sticky::Sticky;
 use sluicegate_plugin_subset::Subset;
 use sluicegate_plugin_weighted_round_robin::WeightedRoundRobin;
 use sluicegate_plugin_zone_aware::ZoneAware;
-use sluicegate_policy::{Engine, Fault, Generation, GenerationSpec, Instance, Limits, RequestHead};
+use sluicegate_policy::{
+    Engine, Fault, Generation, GenerationSpec, Instance, Limits, RequestHead,
+    measure::{BATCH, batch, calls_in_batch, quantile},
+};
 use sluicegate_sdk::{
     Plugin, Setup, mix,
     native::{Head, Native, Said},
 };
 use sluicegate_tests::{NativeCluster, wasm};
 
-use crate::stats::quantile;
-
-/// Calls in a batch, at most, and about how long one takes, if calls take long.
-const BATCH: u32 = 1000;
-const BATCH_TIME: Duration = Duration::from_micros(200);
 /// How often the endpoints change.
 const CHANGES: usize = 10;
 
@@ -159,8 +157,7 @@ fn row<P: Plugin>(policy: &str, endpoints: u16, cell: Duration) -> Result<Row> {
     let (mut request, seen) = request(&mut native, &cluster);
     let begun = Instant::now();
     (0..16).for_each(|now| _ = black_box(portable.lane().pick(now, mix(now + 1), &mut request)));
-    let slowest = begun.elapsed() / 16;
-    let calls = (BATCH_TIME.as_nanos() / slowest.as_nanos().max(1)).clamp(1, BATCH.into()) as u32;
+    let calls = calls_in_batch(begun.elapsed() / 16);
     let mut picks = [Vec::new(), Vec::new(), Vec::new()];
     let begun = Instant::now();
     while begun.elapsed() < 3 * cell || picks[0].len() < 3 {
@@ -176,9 +173,13 @@ fn row<P: Plugin>(policy: &str, endpoints: u16, cell: Duration) -> Result<Row> {
                 drop(mem::take(instance.lane().asked()));
             }
         }
-        picks[0].push(batch(calls, |now, hash| native.pick(now, hash, 0, &cluster, &seen)));
+        picks[0].push(batch(calls, |now| {
+            black_box(native.pick(black_box(now), mix(now + 1), 0, &cluster, &seen));
+        }));
         for (times, instance) in picks[1..].iter_mut().zip([&mut fast, &mut portable]) {
-            times.push(batch(calls, |now, hash| instance.lane().pick(now, hash, &mut request).unwrap_or_default()));
+            times.push(batch(calls, |now| {
+                let _ = black_box(instance.lane().pick(black_box(now), mix(now + 1), &mut request));
+            }));
         }
     }
     Ok(Row { picks, changes })
@@ -231,14 +232,6 @@ impl Head for Seen {
             value.clone_into(&mut self.cookie.borrow_mut());
         }
     }
-}
-
-fn batch(calls: u32, mut pick: impl FnMut(u64, u64) -> u32) -> f64 {
-    let start = Instant::now();
-    for now in 0..u64::from(calls) {
-        black_box(pick(black_box(now), mix(now + 1)));
-    }
-    start.elapsed().as_nanos() as f64 / f64::from(calls)
 }
 
 /// What it takes, in microseconds, until a policy knows of other endpoints: that all have come, and that one has left

@@ -2,16 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use sluicegate_core::Rng;
+pub(crate) use sluicegate_policy::measure::quantile;
 
 /// How often a sample is drawn anew for an interval.
 const RESAMPLES: usize = 2000;
-
-/// The value that a share `q` of all values does not exceed.
-pub(crate) fn quantile(values: &mut [f64], q: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let index = (values.len().saturating_sub(1) as f64 * q).round() as usize;
-    values.get(index).copied().unwrap_or(f64::NAN)
-}
 
 /// The middle one, or the mean of the two in the middle.
 pub(crate) fn median(values: &[f64]) -> f64 {

@@ -1,11 +1,7 @@
 //! A policy gives the same picks natively, in the fast lane and in the portable lane, says the same beside them, asks for
 //! the same probes, and has learnt the same.
 
-<<<<<<< HEAD
-use std::{sync::Arc, time::Duration};
-=======
-use std::{cell::RefCell, mem, sync::Arc};
->>>>>>> policies-next
+use std::{cell::RefCell, mem, sync::Arc, time::Duration};
 
 use http::{HeaderValue, header::COOKIE};
 use sluicegate_core::{
@@ -52,11 +48,6 @@ struct Alike<P> {
     rng: Rng,
 }
 
-<<<<<<< HEAD
-impl<P: Plugin> Alike<P> {
-    /// `seen`: the seed as the policy sees it.
-    fn new(modules: &[Vec<u8>], config: &str, seen: fn(u64) -> u64) -> Self {
-=======
 /// The cookie that the test's clients have, if any.
 const COOKIE_NAME: &str = "sluicegate";
 
@@ -87,9 +78,9 @@ impl Head for Request<'_> {
     }
 }
 
-impl<P: Plugin> Trio<P> {
-    fn new(policy: &str, config: &str) -> Self {
->>>>>>> policies-next
+impl<P: Plugin> Alike<P> {
+    /// `seen`: the seed as the policy sees it.
+    fn new(modules: &[Vec<u8>], config: &str, seen: fn(u64) -> u64) -> Self {
         let snapshot = Arc::new(ClusterSnapshot::empty("test"));
         let instances = modules.iter().map(|module| {
             // Interpreters collect their garbage now and then, and the machine may be busy.
@@ -104,13 +95,9 @@ impl<P: Plugin> Trio<P> {
         // As the host derives a worker's seed.
         let setup = Setup { seed: seen(Rng::new(SEED ^ 2).next_u64()), worker: 2, workers: 4 };
         let native = Native::configure(config, setup).unwrap();
-<<<<<<< HEAD
-        Self { native, instances, snapshot, arena: LiveArena::default(), under_way: Vec::new(), rng: Rng::new(7) }
-=======
         let (arena, rng) = (LiveArena::default(), Rng::new(7));
         let (under_way, probed, cookies) = (Vec::new(), Vec::new(), Vec::new());
-        Self { native, lanes, snapshot, arena, under_way, probed, cookies, rng }
->>>>>>> policies-next
+        Self { native, instances, snapshot, arena, under_way, probed, cookies, rng }
     }
 
     /// Other endpoints: `count` of those from `first` on, of several weights, in two zones and in none.
@@ -124,14 +111,9 @@ impl<P: Plugin> Trio<P> {
             })
             .collect();
         self.snapshot = Arc::new(self.snapshot.next(&specs, &mut self.arena, now));
-<<<<<<< HEAD
-        self.native.endpoints_changed(now, &NativeCluster(Arc::clone(&self.snapshot)));
-        for instance in &mut self.instances {
-=======
         let cluster = NativeCluster::new(Arc::clone(&self.snapshot), now);
         self.native.endpoints_changed(now, &cluster);
-        for instance in &mut self.lanes {
->>>>>>> policies-next
+        for instance in &mut self.instances {
             instance.lane().endpoints_changed(now, Arc::clone(&self.snapshot)).unwrap();
         }
         self.have_asked(cluster);
@@ -141,7 +123,7 @@ impl<P: Plugin> Trio<P> {
     fn have_asked(&mut self, cluster: NativeCluster) {
         let id = |index: u32| self.snapshot.endpoints()[index as usize].id;
         let asked: Vec<EndpointId> = cluster.asked().into_iter().map(id).collect();
-        for instance in &mut self.lanes {
+        for instance in &mut self.instances {
             let lane = mem::take(instance.lane().asked());
             assert_eq!((lane.probes, lane.dropped_probes, lane.wrong.is_none()), (asked.clone(), 0, true));
         }
@@ -152,20 +134,14 @@ impl<P: Plugin> Trio<P> {
         // One request in four is not keyed, and one has the key of many others.
         let hash = [0, 1 << 40, self.rng.next_u64(), self.rng.next_u64()][self.rng.below(4) as usize];
         let attempt = tried.len() as u32;
-<<<<<<< HEAD
-        let cluster = NativeCluster(Arc::clone(&self.snapshot));
-        let expected = self.native.pick(now, hash, attempt, &cluster, &tried.to_vec());
-        for instance in &mut self.instances {
-=======
         let (cookie, mut body) = (self.cookie(), self.prompt());
         body.truncate(self.native.world().needs().body_prefix as usize);
         let request = Request { tried, cookie: cookie.as_deref(), body: &body, said: RefCell::default() };
         let cluster = NativeCluster::new(Arc::clone(&self.snapshot), now);
         let expected = self.native.pick(now, hash, attempt, &cluster, &request);
         let said = request.said.into_inner();
-        for instance in &mut self.lanes {
+        for instance in &mut self.instances {
             assert_eq!(instance.lane().needs().body_prefix, self.native.world().needs().body_prefix);
->>>>>>> policies-next
             let tried = tried.iter().map(|index| self.snapshot.endpoints()[*index as usize].id).collect();
             let mut request = RequestHead { tried, body_prefix: body.clone().into(), ..RequestHead::default() };
             if let Some(cookie) = &cookie {
@@ -218,7 +194,7 @@ impl<P: Plugin> Trio<P> {
         if self.rng.below(20) == 0 {
             let cluster = cluster();
             let next = self.native.tick(now, &cluster);
-            for instance in &mut self.lanes {
+            for instance in &mut self.instances {
                 assert_eq!(instance.lane().tick(now).unwrap(), next);
             }
             self.have_asked(cluster);
@@ -232,7 +208,7 @@ impl<P: Plugin> Trio<P> {
             let native = sluicegate_sdk::ProbeResult { endpoint: endpoint.0, ok, round_trip_us, load, latency_us };
             let cluster = NativeCluster::new(Arc::clone(&self.snapshot), now);
             self.native.on_probe(now, &native, &cluster);
-            for instance in &mut self.lanes {
+            for instance in &mut self.instances {
                 instance.lane().on_probe(now, &probe).unwrap();
             }
             self.have_asked(cluster);
@@ -275,16 +251,12 @@ const OUTCOMES: [(Outcome, sluicegate_sdk::Outcome, u16); 7] = [
     (Outcome::Cancelled, sluicegate_sdk::Outcome::Cancelled, 0),
 ];
 
-<<<<<<< HEAD
-=======
-/// Membership changes, load that comes and goes, retries, results, cookies, prompts, reports, probes and time: thousands of
-/// picks.
->>>>>>> policies-next
 fn agree<P: Plugin>(policy: &str, config: &str) {
     agree_in::<P>(&["fast", "portable"].map(|lane| wasm::builtin(policy, lane)), config, |seed| seed);
 }
 
-/// Membership changes, load that comes and goes, retries, results: thousands of picks.
+/// Membership changes, load that comes and goes, retries, results, cookies, prompts, reports, probes and time: thousands of
+/// picks.
 pub(crate) fn agree_in<P: Plugin>(modules: &[Vec<u8>], config: &str, seen: fn(u64) -> u64) {
     let mut alike = Alike::<P>::new(modules, config, seen);
     let mut now = 0;
@@ -303,7 +275,7 @@ pub(crate) fn agree_in<P: Plugin>(modules: &[Vec<u8>], config: &str, seen: fn(u6
             while !alike.under_way.is_empty() && alike.rng.below(3) > 0 {
                 alike.finish(now);
             }
-            trio.live_on(now);
+            alike.live_on(now);
         }
         alike.has_learnt_the_same();
     }

@@ -90,6 +90,8 @@ pub struct Engine {
     pub(crate) limits: Limits,
     pub(crate) pacer: Arc<Pacer>,
     pub(crate) compilers: ThreadPool,
+    /// Whether instructions are counted.
+    pub(crate) is_metered: bool,
     cache: Option<Cache>,
     /// What is in use somewhere, so that clusters with the same policy share its code.
     loaded: Mutex<HashMap<Digest, Weak<Artifact>>>,
@@ -99,7 +101,19 @@ impl Engine {
     /// An engine that keeps compiled artifacts in `cache_dir`, if given. Without a usable folder it works all the
     /// same, and says so in the log.
     pub fn new(limits: Limits, cache_dir: Option<PathBuf>) -> wasmtime::Result<Arc<Self>> {
-        let wasm = wasmtime::Engine::new(&configuration()?)?;
+        Self::build(limits, cache_dir, false)
+    }
+
+    /// An engine that counts the instructions that policies execute ([`Lane::instructions`](crate::Lane::instructions)). They are slower by that: it is
+    /// for measuring, and no proxy runs it.
+    pub fn metered(limits: Limits) -> wasmtime::Result<Arc<Self>> {
+        Self::build(limits, None, true)
+    }
+
+    fn build(limits: Limits, cache_dir: Option<PathBuf>, is_metered: bool) -> wasmtime::Result<Arc<Self>> {
+        let mut config = configuration()?;
+        config.consume_fuel(is_metered);
+        let wasm = wasmtime::Engine::new(&config)?;
         let cache = cache_dir.and_then(|dir| match Cache::open(&dir, &wasm) {
             Ok(cache) => Some(cache),
             Err(error) => {
@@ -113,6 +127,7 @@ impl Engine {
             limits,
             pacer: Arc::default(),
             compilers: compilers()?,
+            is_metered,
             cache,
             loaded: Mutex::default(),
             wasm,

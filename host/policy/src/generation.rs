@@ -264,8 +264,9 @@ impl Instance {
         self.lane.endpoints_changed(now, snapshot)
     }
 
-    /// Gives it its predecessor's state. If it refuses, it is set up once more, so that nothing half-taken stays.
-    pub(crate) fn carry(
+    /// Gives it its predecessor's state. If it refuses, it is set up once more with these endpoints, so that nothing
+    /// half-taken stays.
+    pub fn carry(
         &mut self,
         saved: &Saved,
         snapshot: &Arc<ClusterSnapshot>,

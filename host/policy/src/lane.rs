@@ -96,4 +96,7 @@ pub trait Lane: Send {
 
     /// Bytes of linear memory in use.
     fn memory_bytes(&self) -> usize;
+
+    /// How many instructions it has executed so far; none unless the engine [counts them](crate::Engine::metered).
+    fn instructions(&self) -> Option<u64>;
 }

@@ -22,6 +22,7 @@ mod functions;
 mod generation;
 mod history;
 mod lane;
+pub mod measure;
 mod meters;
 mod metrics;
 mod picks;

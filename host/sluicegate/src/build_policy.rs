@@ -1,6 +1,6 @@
 //! `sluicegate build`: from a policy's crate to a module that the proxy takes.
 
-mod cargo;
+pub(crate) mod cargo;
 
 use std::{
     fs,
@@ -18,13 +18,14 @@ use crate::{
 };
 
 /// How many endpoints the result is rehearsed with: as many as `sluicegate check` takes by itself.
-const ENDPOINTS: u16 = 16;
+pub(crate) const ENDPOINTS: u16 = 16;
 
 /// Builds, checks, and only then puts the module in its place: what a proxy may be watching is not replaced by
 /// something that it would refuse.
 pub(crate) fn run(arguments: &cli::Build) -> Result<ExitCode> {
     let library = cargo::library(&arguments.dir)?;
-    let built = cargo::build(&arguments.dir, &library)?;
+    cargo::ensure_target(&arguments.dir)?;
+    let built = cargo::build(&arguments.dir, &library, &cargo::Running::default())?;
     let bytes = fs::read(&built).with_context(|| format!("can't read {}", built.display()))?;
     let output = match &arguments.output {
         Some(output) => output.clone(),
@@ -62,7 +63,7 @@ fn print_built(name: &str, bytes: &[u8], examination: &Examination) {
 }
 
 /// Replaces a file at once: a proxy that watches it never sees half of it.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let file = path.file_name().ok_or_else(|| anyhow!("{} is no file's name", path.display()))?;
     let unfinished: PathBuf = path.with_file_name(format!(".{}.{}.new", file.display(), process::id()));
     let written = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));

@@ -20,7 +20,7 @@ use crate::cli;
 
 /// Nothing could be said of the policy, which is not the same as a policy that is refused. Clap ends with this code
 /// too when it can't make sense of the command line.
-const UNREADABLE: u8 = 2;
+pub(crate) const UNREADABLE: u8 = 2;
 
 /// Checks a file, and says what was found.
 pub(crate) fn run(arguments: &cli::Check) -> Result<ExitCode> {
@@ -93,6 +93,14 @@ fn snapshot(count: u16, clock: &Clock) -> Arc<ClusterSnapshot> {
     });
     let specs: Vec<EndpointSpec> = specs.collect();
     Arc::new(ClusterSnapshot::empty("check").next(&specs, &mut LiveArena::default(), clock.now()))
+}
+
+/// The bytes of a policy: a built-in one's, by its name alone, or a file's.
+pub(crate) fn policy_bytes(policy: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    match policy.to_str().and_then(sluicegate_builtins::get) {
+        Some(builtin) => Ok(builtin.to_vec()),
+        None => read(policy, limit),
+    }
 }
 
 /// A byte more than the limit is enough for the engine to refuse the rest with a better message than ours.

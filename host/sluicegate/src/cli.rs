@@ -1,9 +1,13 @@
 //! The command line.
 
+mod authors;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
+
+pub(crate) use authors::{Bench, Conformance, Dev};
 
 /// An HTTP load balancer whose balancing policies are WebAssembly plugins, replaced while traffic flows.
 ///
@@ -17,6 +21,12 @@ use serde_json::Value;
 ///     sluicegate build my-policy
 ///     sluicegate check my-policy/my_policy.wasm
 ///     sluicegate demo --policy my-policy/my_policy.wasm
+///
+/// Or all of that each time you save; and see whether it bears everything, and what it costs:
+///
+///     sluicegate dev my-policy
+///     sluicegate conformance my-policy/my_policy.wasm
+///     sluicegate bench my-policy/my_policy.wasm
 ///
 /// Serve: name the file in the configuration (`policy = { file = "my_policy.wasm" }`), and
 ///
@@ -36,10 +46,16 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Says what a policy exports and imports and how it will be run, and rehearses it.
     Check(Check),
+    /// Runs a policy against the conformance kit: does it keep to the contract, whatever it is written in?
+    Conformance(Conformance),
+    /// Measures what a policy costs: each call, instructions per pick, memory, compiling.
+    Bench(Bench),
     /// Makes a crate for a policy of your own, which builds and passes its tests as it is.
     New(New),
     /// Builds a policy's crate to WebAssembly, and checks the result.
     Build(Build),
+    /// Builds a policy whenever its source is saved, and swaps it into a proxy that runs, or into a demo.
+    Dev(Dev),
     /// Shows and changes the policies of a proxy that runs.
     Policy(Box<Policy>),
     /// Makes a key to sign policies with.
@@ -109,6 +125,13 @@ pub(crate) struct Build {
     /// Where to put the result; by default, beside `Cargo.toml`, under the crate's name.
     #[arg(short, long, value_name = "FILE.wasm")]
     pub(crate) output: Option<PathBuf>,
+}
+
+impl At {
+    /// An admin listener at a place that needs no more to be known.
+    pub(crate) fn of(admin: String) -> Self {
+        Self { admin: Some(admin), config: None, token_file: None, json: false }
+    }
 }
 
 /// Shows and changes the policies of a proxy that runs, over its admin listener.

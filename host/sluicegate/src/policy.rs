@@ -1,6 +1,6 @@
 //! `sluicegate policy`: what a running proxy's policies are, and what is to become of them.
 
-mod client;
+pub(crate) mod client;
 mod show;
 
 use std::{path::Path, process::ExitCode, thread, time::Duration};
@@ -58,7 +58,7 @@ fn picks(client: &Client, path: &str) -> Result<Value> {
 }
 
 /// A cluster's path, with escapes for whatever is not plain.
-fn path(cluster: &str, below: &str) -> String {
+pub(crate) fn path(cluster: &str, below: &str) -> String {
     let mut path = String::from("/policies/");
     for byte in cluster.bytes() {
         match byte {

@@ -349,4 +349,8 @@ impl Lane for FastLane {
     fn memory_bytes(&self) -> usize {
         self.guest.memory.data_size(&self.session.store)
     }
+
+    fn instructions(&self) -> Option<u64> {
+        self.session.instructions()
+    }
 }

@@ -248,6 +248,10 @@ impl Lane for PortableLane {
     fn memory_bytes(&self) -> usize {
         self.session.store.data().limiter.memory_in_use()
     }
+
+    fn instructions(&self) -> Option<u64> {
+        self.session.instructions()
+    }
 }
 
 /// The contract's `outcome`.

@@ -22,6 +22,10 @@ impl Session {
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_callback(state::at_tick);
         store.set_epoch_deadline(1);
+        if engine.is_metered {
+            // It never fails where fuel is counted, and no call comes near to using it up.
+            let _ = store.set_fuel(u64::MAX);
+        }
         let (pick_timeout, setup_timeout) = (engine.limits.pick_timeout, engine.limits.setup_timeout);
         Self { store, wants_request, pick_timeout, setup_timeout }
     }
@@ -61,6 +65,11 @@ impl Session {
         if lent.is_some() {
             *request = lent.take().unwrap_or_default();
         }
+    }
+
+    /// The instructions executed so far, where they are counted.
+    pub(super) fn instructions(&self) -> Option<u64> {
+        self.store.get_fuel().ok().map(|left| u64::MAX - left)
     }
 
     /// Names what made a call end, if it did not return.

@@ -6,10 +6,12 @@ use std::{
     fs,
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -19,15 +21,43 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const FLAGS: (&str, &str) = ("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-Ctarget-feature=+simd128");
 
 /// The library that a crate is built to.
-pub(super) struct Library {
+pub(crate) struct Library {
     /// As its module is called, without the extension.
-    pub(super) name: String,
+    pub(crate) name: String,
+    /// Where cargo puts what it makes.
+    pub(crate) target_dir: PathBuf,
     package: String,
     manifest: PathBuf,
 }
 
+/// A cargo at work, which can be told to stop.
+#[derive(Clone, Default)]
+pub(crate) struct Running(Arc<Mutex<Work>>);
+
+#[derive(Default)]
+struct Work {
+    child: Option<Child>,
+    is_over: bool,
+}
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops it, as Ctrl-C does, and whatever would come after it.
+    pub(crate) fn interrupt(&self) {
+        let mut work = self.lock();
+        work.is_over = true;
+        if let Some(child) = &work.child {
+            // It may have ended by itself.
+            let _ = kill_process(Pid::from_child(child), Signal::INT);
+        }
+    }
+}
+
 /// Finds out what is in a folder, before anything is built.
-pub(super) fn library(dir: &Path) -> Result<Library> {
+pub(crate) fn library(dir: &Path) -> Result<Library> {
     let manifest = dir.join("Cargo.toml");
     ensure!(manifest.is_file(), "{} has no Cargo.toml: name the folder of a policy's crate", dir.display());
     let manifest = fs::canonicalize(&manifest).with_context(|| manifest.display().to_string())?;
@@ -49,26 +79,38 @@ pub(super) fn library(dir: &Path) -> Result<Library> {
         );
     };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    Ok(Library { name: text(&library["name"]).replace('-', "_"), package: text(&package["name"]), manifest })
+    let target_dir = text(&metadata["target_directory"]).into();
+    let name = text(&library["name"]).replace('-', "_");
+    Ok(Library { name, target_dir, package: text(&package["name"]), manifest })
 }
 
 /// Builds it, and returns where the module is. What cargo has to say goes to the user.
-pub(super) fn build(dir: &Path, library: &Library) -> Result<PathBuf> {
-    ensure_target(dir)?;
+pub(crate) fn build(dir: &Path, library: &Library, running: &Running) -> Result<PathBuf> {
     let mut command = cargo(dir);
     if env::var_os(FLAGS.0).is_none() {
         command.env(FLAGS.0, FLAGS.1);
     }
     command.args(["build", "--release", "--lib", "--target", TARGET, "--message-format=json-render-diagnostics"]);
     command.args(["--package", &library.package, "--manifest-path"]).arg(&library.manifest);
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(not_started)?;
+    let messages = {
+        let mut work = running.lock();
+        ensure!(!work.is_over, "stopped before it was built");
+        let child = work.child.insert(command.stdout(Stdio::piped()).spawn().map_err(not_started)?);
+        child.stdout.take()
+    };
     let mut module = None;
-    if let Some(messages) = child.stdout.take() {
+    if let Some(messages) = messages {
         for line in BufReader::new(messages).lines() {
             module = module_of(&line?, library).or(module);
         }
     }
-    ensure!(child.wait()?.success(), "{} could not be built: cargo's messages are above", library.package);
+    // It has closed its output: it is about to end, if it has not.
+    let ended = running.lock().child.take().map(|mut child| child.wait()).transpose()?;
+    ensure!(
+        ended.is_some_and(|status| status.success()),
+        "{} could not be built: cargo's messages are above",
+        library.package
+    );
     module.ok_or_else(|| anyhow!("cargo built {}, but names no module of it", library.package))
 }
 
@@ -93,7 +135,7 @@ fn is_cdylib(target: &Value) -> bool {
 }
 
 /// Without the target, rustc complains that it "can't find crate for `core`", once for every dependency.
-fn ensure_target(dir: &Path) -> Result<()> {
+pub(crate) fn ensure_target(dir: &Path) -> Result<()> {
     let mut rustc = Command::new(program("RUSTC", "rustc"));
     let printed = rustc.current_dir(dir).args(["--print", "target-libdir", "--target", TARGET]).output();
     // A toolchain that can't even say so is cargo's to complain about.

@@ -12,8 +12,8 @@ use sluicegate_policy::{Artifact, LaneKind, Refusal, Rehearsal};
 
 use super::Examination;
 
-const GREEN: u8 = 32;
-const RED: u8 = 31;
+pub(crate) const GREEN: u8 = 32;
+pub(crate) const RED: u8 = 31;
 
 impl Examination {
     /// An aligned listing of all that is known.
@@ -131,7 +131,7 @@ pub(crate) fn refused(refusal: &Refusal) -> String {
 }
 
 /// Colour is for terminals, and for people who did not ask to be spared (<https://no-color.org>).
-fn painted(text: &str, color: u8, stream: &impl IsTerminal) -> String {
+pub(crate) fn painted(text: &str, color: u8, stream: &impl IsTerminal) -> String {
     let spared = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if stream.is_terminal() && !spared { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
 }
@@ -151,7 +151,8 @@ pub(crate) fn bytes(count: usize) -> String {
     }
 }
 
-fn time(time: Duration) -> String {
+/// A time, for people.
+pub(crate) fn time(time: Duration) -> String {
     match time.as_secs_f64() * 1000.0 {
         millis if millis >= 1000.0 => format!("{} s", millis / 1000.0),
         millis if millis >= 10.0 => format!("{millis:.0} ms"),

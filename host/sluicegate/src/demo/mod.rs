@@ -1,5 +1,6 @@
 //! `sluicegate demo`: origins, a proxy in front of them and a load, all in this process, and a table of what goes on.
 
+pub(crate) mod backdrop;
 mod eras;
 mod help;
 mod load;
@@ -96,18 +97,18 @@ fn conclude(report: &Report) -> Result<ExitCode> {
     Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The signals that end the demo.
-struct Signals {
+/// The signals that end a program.
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn register() -> Result<Self> {
+    pub(crate) fn register() -> Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn recv(&mut self) {
+    pub(crate) async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

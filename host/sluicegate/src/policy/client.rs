@@ -17,7 +17,7 @@ use sluicegate_control::config;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    runtime::{Builder, Runtime},
+    runtime::Builder,
 };
 
 use crate::{admin_listener, cli};
@@ -35,17 +35,16 @@ enum Place {
     Unix(PathBuf),
 }
 
-pub(super) struct Client {
+pub(crate) struct Client {
     place: Place,
     /// As the user would call it.
     name: String,
     token: Option<String>,
-    runtime: Runtime,
 }
 
 impl Client {
     /// Finds out where to ask, and with which token.
-    pub(super) fn find(at: &cli::At) -> Result<Self> {
+    pub(crate) fn find(at: &cli::At) -> Result<Self> {
         let configured = match &at.config {
             Some(path) => {
                 let builtins: Vec<&str> = sluicegate_builtins::names().collect();
@@ -77,20 +76,19 @@ impl Client {
             (None, Some(source)) => Some(admin_listener::token(&source)?),
             (None, None) => env::var(TOKEN_VARIABLE).ok(),
         };
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { place, name, token, runtime })
+        Ok(Self { place, name, token })
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Value> {
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
         self.ask(Method::GET, path, Bytes::new())
     }
 
-    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value> {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.ask(Method::POST, path, body.to_string().into())
     }
 
     fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Value> {
-        let answer = self.runtime.block_on(async {
+        let answer = Builder::new_current_thread().enable_all().build()?.block_on(async {
             let asked = async {
                 match &self.place {
                     Place::Tcp(address) => self.send(TcpStream::connect(address).await, method, path, body).await,
