@@ -14,7 +14,8 @@ use sluicegate_tests::{
 use tempfile::TempDir;
 
 /// What a policy has to be told before it does anything; all others need nothing.
-const CONFIGS: [(&str, &str); 1] = [("zone-aware", r#"{"zone": "a"}"#)];
+const CONFIGS: [(&str, &str); 2] =
+    [("sticky", r#"{"key": "000102030405060708090a0b0c0d0e0f"}"#), ("zone-aware", r#"{"zone": "a"}"#)];
 
 fn config_of(policy: &str) -> &'static str {
     CONFIGS.iter().find(|(name, _)| *name == policy).map_or("{}", |(_, config)| config)
