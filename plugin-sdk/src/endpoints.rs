@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::{Block, Rng, Sample, Tried, sample::two, source::Source};
+use crate::{Rng, Sample, Tried, sample::two, source::Source};
 
 /// How many values the proxy answers a read of a column with.
 pub(crate) const BLOCK: usize = 64;
@@ -155,10 +155,10 @@ impl<'a> Endpoints<'a> {
     }
 
     /// Tells `each` the index of the first of up to 64 endpoints and one live value of each of them, block by block.
-    /// This is [`scan`](Self::scan) for what can be asked of a whole [`Block`]; it does not leave out the endpoints that
-    /// the request has been to already.
+    /// This is [`scan`](Self::scan) for loops over slices, which compilers make fast; it does not leave out the
+    /// endpoints that the request has been to already.
     #[inline]
-    pub fn scan_blocks(&self, signal: Signal, mut each: impl FnMut(u32, Block)) {
+    pub fn scan_blocks(&self, signal: Signal, mut each: impl FnMut(u32, &[u32])) {
         for start in (0..self.len()).step_by(BLOCK) {
             self.read_block(start, signal, |block| each(start, block));
         }
@@ -166,9 +166,9 @@ impl<'a> Endpoints<'a> {
 
     /// One live value of each of the [`BLOCK`](Self::BLOCK) endpoints from `start` on, or of as many as there are.
     #[inline]
-    pub fn read_block<R>(&self, start: u32, signal: Signal, read: impl FnOnce(Block) -> R) -> R {
+    pub fn read_block<R>(&self, start: u32, signal: Signal, read: impl FnOnce(&[u32]) -> R) -> R {
         let length = BLOCK.min(self.len().saturating_sub(start) as usize);
-        self.source.read_block(start, signal, |values| read(Block { values, length }))
+        self.source.read_block(start, signal, |block| read(&block[..length]))
     }
 
     /// How many endpoints the proxy answers a question for a column with.

@@ -308,7 +308,6 @@
 //! picks in the same way, natively and in the proxy. Keep it so: no `HashMap` whose order matters, no `static`s, and
 //! [`ln`] and [`exp`] instead of the methods of `f64`, which are the platform's.
 
-mod block;
 mod config;
 mod endpoints;
 mod ewma;
@@ -339,7 +338,6 @@ pub mod harness;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 
-pub use block::Block;
 pub use endpoints::{Endpoint, Endpoints, Load, Signal};
 pub use ewma::{Ewma, PeakEwma};
 pub use hash::{hash, mix};

@@ -54,21 +54,23 @@ impl Policy for LeastRequest {
 }
 
 impl LeastRequest {
-    /// What nearly every request needs, block by block: the smallest count, how often
+    /// What nearly every request needs, with loops that compilers like: the smallest count of each block, how often
     /// it is there, and one of those places. Among equally good blocks, one is drawn by how many places it has
     /// (reservoir sampling: Vitter, "Random sampling with a reservoir", ACM TOMS 11(1), 1985).
     fn least(&mut self, endpoints: &Endpoints) -> Option<u32> {
         let (mut least, mut places, mut chosen) = (u32::MAX, 0, None);
         endpoints.scan_blocks(Signal::InFlight, |start, counts| {
-            let smallest = counts.smallest();
+            let smallest = counts.iter().copied().fold(u32::MAX, u32::min);
             if smallest > least {
                 return;
             }
-            let here = counts.count_of(smallest);
+            let here = counts.iter().map(|count| u32::from(*count == smallest)).sum();
             places = if smallest < least { here } else { places + here };
             least = smallest;
             if here == places || self.rng.below(places) < here {
-                chosen = counts.nth_of(smallest, self.rng.below(here)).map(|place| start + place);
+                let nth = self.rng.below(here) as usize;
+                let mut equal = (start..).zip(counts).filter(|(_, count)| **count == smallest);
+                chosen = equal.nth(nth).map(|(index, _)| index);
             }
         });
         chosen

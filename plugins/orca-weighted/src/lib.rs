@@ -162,7 +162,7 @@ impl OrcaWeighted {
             let start = nth as u32 * Endpoints::BLOCK;
             let read = |signal| {
                 let mut values = [0; Endpoints::BLOCK as usize];
-                endpoints.read_block(start, signal, |block| values[..block.len()].copy_from_slice(&block));
+                endpoints.read_block(start, signal, |block| values[..block.len()].copy_from_slice(block));
                 values
             };
             let ages = read(Signal::ReportAgeMs);
