@@ -10,7 +10,7 @@ use std::{
 
 use sluicegate_core::{ClusterSnapshot, LiveArena};
 use sluicegate_policy::{Artifact, Cause, Clock, Engine, Plugin, Refusal, Swapped};
-use sluicegate_proxy::{ClusterSettings, ControlError, RouteTable, UpstreamTls, WorkerHandle};
+use sluicegate_proxy::{ControlError, RouteTable, WorkerHandle};
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     discovery::{self, Names},
     policies,
     status::Board,
-    tls,
+    tls::Secured,
     trust::{self, PublicKey},
 };
 
@@ -123,7 +123,7 @@ impl Plane {
     /// anything changes.
     pub async fn apply(&mut self, new: Config) -> Result<Applied, ApplyError> {
         let changes = self.config.changed_clusters(&new);
-        let secured = Secured::load(&new)?;
+        let secured = Secured::load(&new).map_err(ApplyError::Refused)?;
         let mut found = discovery::read_files(&new).map_err(ApplyError::Refused)?;
         let plugins = self.try_out_policies(&changes, &new).await?;
         found.extend(self.names.first_answers(&new).await);
@@ -238,8 +238,9 @@ impl Plane {
         }
         let secured = match Secured::load(&self.config) {
             Ok(secured) => secured,
-            Err(error) => {
-                tracing::error!(path = %path.display(), "certificates refused, the old ones go on: {error}");
+            Err(errors) => {
+                let errors = errors.join("\n");
+                tracing::error!(path = %path.display(), "certificates refused, the old ones go on: {errors}");
                 return;
             }
         };
@@ -318,7 +319,7 @@ impl Plane {
 /// Tries out every policy of a configuration with its cluster's endpoints, and that is all: nothing is bound, nothing
 /// serves.
 pub async fn try_out_all(engine: &Arc<Engine>, clock: Clock, config: &Config) -> Result<(), ApplyError> {
-    Secured::load(config)?;
+    Secured::load(config).map_err(ApplyError::Refused)?;
     discovery::read_files(config).map_err(ApplyError::Refused)?;
     try_out_clusters(engine, clock, config, config.clusters.keys()).await.map(drop)
 }
@@ -341,41 +342,6 @@ async fn try_out_clusters(
         }
     }
     if errors.is_empty() { Ok(plugins) } else { Err(ApplyError::Refused(errors)) }
-}
-
-/// What connections are secured with, read from the files that a configuration names.
-struct Secured {
-    /// In the order of the configuration.
-    listeners: Vec<Option<Arc<rustls::ServerConfig>>>,
-    clusters: BTreeMap<Arc<str>, UpstreamTls>,
-}
-
-impl Secured {
-    fn load(config: &Config) -> Result<Self, ApplyError> {
-        let mut errors = Vec::new();
-        let mut refused = |key: String, error: String| errors.push(format!("{key}: {error}"));
-        let mut listeners = Vec::new();
-        for (index, listener) in config.listeners.iter().enumerate() {
-            match tls::for_listener(listener) {
-                Ok(tls) => listeners.push(tls),
-                Err(error) => refused(format!("listener[{index}].tls"), error),
-            }
-        }
-        let mut clusters = BTreeMap::new();
-        for (name, cluster) in &config.clusters {
-            match cluster.tls.as_ref().map(|tls| tls::for_cluster(tls, cluster.settings.protocol)) {
-                Some(Ok(tls)) => drop(clusters.insert(Arc::clone(name), tls)),
-                Some(Err(error)) => refused(format!("cluster.{name}.tls"), error),
-                None => {}
-            }
-        }
-        if errors.is_empty() { Ok(Self { listeners, clusters }) } else { Err(ApplyError::Refused(errors)) }
-    }
-
-    /// A cluster's settings, with its TLS.
-    fn settings(&self, name: &str, cluster: &Cluster) -> ClusterSettings {
-        ClusterSettings { tls: self.clusters.get(name).cloned(), ..cluster.settings.clone() }
-    }
 }
 
 /// A policy that passed. Its code is held on to, so that putting it to use compiles nothing again.

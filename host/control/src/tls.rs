@@ -3,6 +3,7 @@
 //! TLS 1.2 and 1.3 only: rustls knows no older ones.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -14,9 +15,45 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
-use sluicegate_proxy::{UpstreamProtocol, UpstreamTls};
+use sluicegate_proxy::{ClusterSettings, UpstreamProtocol, UpstreamTls};
 
-use crate::config::{CertificateFiles, ClientCertificates, ClusterTls, Listener, ListenerTls};
+use crate::config::{CertificateFiles, ClientCertificates, Cluster, ClusterTls, Config, Listener, ListenerTls};
+
+/// What connections are secured with, read from the files that a configuration names.
+pub(crate) struct Secured {
+    /// In the order of the configuration.
+    pub(crate) listeners: Vec<Option<Arc<ServerConfig>>>,
+    clusters: BTreeMap<Arc<str>, UpstreamTls>,
+}
+
+impl Secured {
+    /// All of it, or all that is wrong, each with its key.
+    pub(crate) fn load(config: &Config) -> Result<Self, Vec<String>> {
+        let mut errors = Vec::new();
+        let mut refused = |key: String, error: String| errors.push(format!("{key}: {error}"));
+        let mut listeners = Vec::new();
+        for (index, listener) in config.listeners.iter().enumerate() {
+            match for_listener(listener) {
+                Ok(tls) => listeners.push(tls),
+                Err(error) => refused(format!("listener[{index}].tls"), error),
+            }
+        }
+        let mut clusters = BTreeMap::new();
+        for (name, cluster) in &config.clusters {
+            match cluster.tls.as_ref().map(|tls| for_cluster(tls, cluster.settings.protocol)) {
+                Some(Ok(tls)) => drop(clusters.insert(Arc::clone(name), tls)),
+                Some(Err(error)) => refused(format!("cluster.{name}.tls"), error),
+                None => {}
+            }
+        }
+        if errors.is_empty() { Ok(Self { listeners, clusters }) } else { Err(errors) }
+    }
+
+    /// A cluster's settings, with its TLS.
+    pub(crate) fn settings(&self, name: &str, cluster: &Cluster) -> ClusterSettings {
+        ClusterSettings { tls: self.clusters.get(name).cloned(), ..cluster.settings.clone() }
+    }
+}
 
 /// What a listener secures its connections with. None without TLS. The error names the file.
 pub fn for_listener(listener: &Listener) -> Result<Option<Arc<ServerConfig>>, String> {

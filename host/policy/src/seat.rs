@@ -3,22 +3,23 @@
 use std::{cell::RefCell, future::pending, rc::Rc, sync::Arc, time::Duration};
 
 use sluicegate_core::{AttemptResult, ClusterSnapshot, EndpointId, ProbeResult};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::sleep,
-};
+use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
     Clock, Fault, Needs, Reply, RequestHead, Saved,
     fallback::Fallback,
     generation::Instance,
     metrics::{FallbackMetrics, GenerationMetrics},
-    picks::{Recorder, SeenPick},
-    trial::{Draw, Tally, Trial, TrialMode},
+    picks::Recorder,
+    trial::{Draw, Trial},
 };
 
 mod looking;
 mod on_trial;
+mod orders;
+
+use orders::Order;
+pub use orders::{Installed, Report, SeatHandle, WorkerGone};
 
 /// The contract's answer for "the proxy may choose".
 pub const DECLINE: u32 = u32::MAX;
@@ -46,44 +47,6 @@ pub struct Picked {
     pub draw: Draw,
 }
 
-/// What a seat tells the control side.
-#[derive(Debug)]
-pub struct Report {
-    /// The worker whose seat it is.
-    pub worker: u32,
-    /// The generation that sat there.
-    pub generation: u64,
-    /// What it did.
-    pub fault: Fault,
-}
-
-/// How an instance took its seat.
-#[derive(Debug)]
-pub struct Installed {
-    /// Whether state was carried over: none when there was none, an error when the successor refused it.
-    pub carried: Option<Result<(), String>>,
-    /// When it began to serve, on the data path's clock.
-    pub at: u64,
-}
-
-enum Order {
-    Install { instance: Box<Instance>, carry: bool, done: oneshot::Sender<Result<Installed, Fault>> },
-    Remove { done: oneshot::Sender<()> },
-    Save { done: oneshot::Sender<Option<Saved>> },
-    Try { instance: Box<Instance>, mode: TrialMode, done: oneshot::Sender<Result<Installed, Fault>> },
-    Share { step: u32, share: f64, done: oneshot::Sender<()> },
-    Observe { done: oneshot::Sender<Option<Tally>> },
-    EndTrial { promote: bool, done: oneshot::Sender<bool> },
-    Look { done: oneshot::Sender<Vec<SeenPick>> },
-}
-
-/// The control side's end of a seat.
-#[derive(Clone, Debug)]
-pub struct SeatHandle {
-    worker: u32,
-    orders: mpsc::UnboundedSender<Order>,
-}
-
 /// The worker's end of a seat, to be [opened](Self::open) on the worker's thread.
 #[derive(Debug)]
 pub struct SeatInbox {
@@ -97,82 +60,7 @@ pub struct SeatInbox {
 /// Both ends of a seat for `worker`. `reports` is where its faults go.
 pub fn seat(worker: u32, seed: u64, clock: Clock, reports: mpsc::Sender<Report>) -> (SeatHandle, SeatInbox) {
     let (sender, orders) = mpsc::unbounded_channel();
-    (SeatHandle { worker, orders: sender }, SeatInbox { worker, seed, clock, orders, reports })
-}
-
-/// A seat whose worker is gone.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the worker has stopped")]
-pub struct WorkerGone;
-
-impl SeatHandle {
-    /// The worker whose seat it is.
-    pub fn worker(&self) -> u32 {
-        self.worker
-    }
-
-    /// Puts an instance into the seat, between two requests, with the state of its predecessor if it is to be
-    /// carried over. A fault leaves the predecessor in its place.
-    ///
-    /// The order is on its way when this returns; the future waits for the answer.
-    pub fn install(
-        &self,
-        instance: Instance,
-        carry: bool,
-    ) -> impl Future<Output = Result<Result<Installed, Fault>, WorkerGone>> + use<> {
-        self.ask(move |done| Order::Install { instance: Box::new(instance), carry, done })
-    }
-
-    /// Empties the seat: the fallback serves.
-    pub async fn remove(&self) -> Result<(), WorkerGone> {
-        self.ask(|done| Order::Remove { done }).await
-    }
-
-    /// The state of the instance in the seat, if it has any.
-    pub async fn save(&self) -> Result<Option<Saved>, WorkerGone> {
-        self.ask(|done| Order::Save { done }).await
-    }
-
-    /// Puts an instance on trial beside the policy that serves, with a copy of that one's state.
-    pub(crate) fn put_on_trial(
-        &self,
-        instance: Instance,
-        mode: TrialMode,
-    ) -> impl Future<Output = Result<Result<Installed, Fault>, WorkerGone>> + use<> {
-        self.ask(move |done| Order::Try { instance: Box::new(instance), mode, done })
-    }
-
-    /// Changes the candidate's share of the requests.
-    pub(crate) async fn set_share(&self, step: u32, share: f64) -> Result<(), WorkerGone> {
-        self.ask(|done| Order::Share { step, share, done }).await
-    }
-
-    /// What has been counted of the trial.
-    pub(crate) async fn observe(&self) -> Result<Option<Tally>, WorkerGone> {
-        self.ask(|done| Order::Observe { done }).await
-    }
-
-    /// Ends the trial; with `promote`, the candidate takes the seat. Says whether it did.
-    pub(crate) async fn end_trial(&self, promote: bool) -> Result<bool, WorkerGone> {
-        self.ask(|done| Order::EndTrial { promote, done }).await
-    }
-
-    /// The last picks, of those that were made since somebody has looked first, which may be now.
-    pub async fn look(&self) -> Result<Vec<SeenPick>, WorkerGone> {
-        self.ask(|done| Order::Look { done }).await
-    }
-
-    fn ask<T, O: FnOnce(oneshot::Sender<T>) -> Order>(
-        &self,
-        order: O,
-    ) -> impl Future<Output = Result<T, WorkerGone>> + use<T, O> {
-        let (done, answer) = oneshot::channel();
-        let sent = self.orders.send(order(done));
-        async move {
-            sent.map_err(|_| WorkerGone)?;
-            answer.await.map_err(|_| WorkerGone)
-        }
-    }
+    (SeatHandle::new(worker, sender), SeatInbox { worker, seed, clock, orders, reports })
 }
 
 impl SeatInbox {
