@@ -21,38 +21,42 @@ unsafe extern "C" {
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a>(pub(super) &'a Columns);
 
-/// Counts, ids and weights of the endpoints there are. The columns are filled when something in them is read first:
-/// a policy that does not use them never asks for them, and its module does not even import them.
+/// Counts, ids and weights of the endpoints there are. Each value is asked for when it is read first: a policy that does
+/// not use them never asks for them, and its module does not even import them; one that looks at two endpoints of ten
+/// thousand asks for two.
 pub(super) struct Columns {
     count: Cell<u32>,
     ids: Column<u64>,
     weights: Column<u32>,
 }
 
+/// One value an endpoint, and the default where nobody has asked yet. No weight is 0; an id that is 0 is merely asked for
+/// each time.
 struct Column<T>(UnsafeCell<Vec<T>>);
 
-impl<T: Copy> Column<T> {
-    /// One value. An index past the end of the column means that nobody has filled it yet, so that looking after
-    /// that costs no more than the check of the bounds.
+impl<T: Copy + Default + PartialEq> Column<T> {
     #[inline]
     fn get(&self, index: u32, count: u32, ask: fn(u32) -> T) -> T {
         // SAFETY: there is one thread, and no reference into the column outlives this function or `clear`: values
         // are copied out. `ask` is an import, and the proxy does not call back from an import.
         let values = unsafe { &*self.0.get() };
         match values.get(index as usize) {
-            Some(value) => *value,
-            None => self.fill(index, count, ask),
+            Some(value) if *value != T::default() => *value,
+            _ => self.ask(index, count, ask),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn fill(&self, index: u32, count: u32, ask: fn(u32) -> T) -> T {
-        let filled: Vec<T> = (0..count).map(ask).collect();
+    fn ask(&self, index: u32, count: u32, ask: fn(u32) -> T) -> T {
         // Past the last endpoint the proxy traps, as the contract says.
-        let value = filled.get(index as usize).copied().unwrap_or_else(|| ask(index));
+        let value = ask(index);
         // SAFETY: as in `get`; the reference that `get` has made is not used after it called this.
-        unsafe { *self.0.get() = filled };
+        let values = unsafe { &mut *self.0.get() };
+        values.resize(count as usize, T::default());
+        if let Some(kept) = values.get_mut(index as usize) {
+            *kept = value;
+        }
         value
     }
 
