@@ -82,7 +82,7 @@ pub struct LoadReport {
 
 #[derive(Debug)]
 struct Chunk {
-    in_flight: [AtomicU32; BLOCK],
+    in_flight: [TwoCounts; BLOCK / 2],
     connections: [AtomicU32; BLOCK],
     latency_us: [AtomicU32; BLOCK],
     successes: [AtomicU64; BLOCK],
@@ -95,6 +95,24 @@ struct Chunk {
     errors_milli_per_s: [AtomicU32; BLOCK],
     /// 0 when there was none.
     reported_ns: [AtomicU64; BLOCK],
+}
+
+/// Two counts in one number, so that policies which look at all endpoints get them with half the loads.
+#[derive(Debug)]
+struct TwoCounts(AtomicU64);
+
+impl TwoCounts {
+    /// One more, or one fewer, at this place. What was counted in is counted out, so no half ever borrows from the other.
+    #[inline]
+    fn count(chunk: &Chunk, place: usize, by: i64) {
+        let by = by << (place % 2 * 32);
+        chunk.in_flight[place / 2].0.fetch_add(by as u64, Relaxed);
+    }
+
+    #[inline]
+    fn read(chunk: &Chunk, place: usize) -> u32 {
+        (chunk.in_flight[place / 2].0.load(Relaxed) >> (place % 2 * 32)) as u32
+    }
 }
 
 /// Hands out places for the signals of new endpoints.
@@ -116,7 +134,7 @@ impl LiveArena {
         let chunk = self.chunk.get_or_insert_with(|| {
             self.used = 0;
             Arc::new(Chunk {
-                in_flight: [const { AtomicU32::new(0) }; BLOCK],
+                in_flight: [const { TwoCounts(AtomicU64::new(0)) }; BLOCK / 2],
                 connections: [const { AtomicU32::new(0) }; BLOCK],
                 latency_us: [const { AtomicU32::new(0) }; BLOCK],
                 successes: [const { AtomicU64::new(0) }; BLOCK],
@@ -152,7 +170,7 @@ impl Live {
         let place = self.place as usize % BLOCK;
         let chunk = &*self.chunk;
         match signal {
-            Signal::InFlight => u64::from(chunk.in_flight[place].load(Relaxed)),
+            Signal::InFlight => u64::from(TwoCounts::read(chunk, place)),
             Signal::Connections => u64::from(chunk.connections[place].load(Relaxed)),
             Signal::LatencyUs => u64::from(chunk.latency_us[place].load(Relaxed)),
             Signal::Successes => chunk.successes[place].load(Relaxed),
@@ -186,16 +204,30 @@ impl Live {
         Arc::ptr_eq(&self.chunk, &next.chunk) && next.place == self.place + 1
     }
 
-    /// The requests in flight to this endpoint and to those whose places follow, up to the end of the chunk.
+    /// The requests in flight to this endpoint and to those whose places follow, little-endian.
     #[inline]
-    pub(crate) fn in_flight_from(&self) -> impl Iterator<Item = u32> {
-        self.chunk.in_flight[self.place as usize % BLOCK..].iter().map(|count| count.load(Relaxed))
+    pub(crate) fn copy_in_flight(&self, values: &mut [[u8; 4]]) {
+        let (mut place, chunk) = (self.place as usize % BLOCK, &*self.chunk);
+        // The first one may be the second of two, and the last one the first.
+        let (before, values) = values.split_at_mut(values.len().min(place % 2));
+        let (twos, after) = values.as_chunks_mut::<2>();
+        if let [first] = before {
+            *first = TwoCounts::read(chunk, place).to_le_bytes();
+            place += 1;
+        }
+        for ([even, odd], counts) in twos.iter_mut().zip(&chunk.in_flight[place / 2..]) {
+            let counts = counts.0.load(Relaxed);
+            (*even, *odd) = ((counts as u32).to_le_bytes(), ((counts >> 32) as u32).to_le_bytes());
+        }
+        if let [last] = after {
+            *last = TwoCounts::read(chunk, place + 2 * twos.len()).to_le_bytes();
+        }
     }
 
     /// Requests sent and not yet answered in full.
     #[inline]
     pub fn in_flight(&self) -> u32 {
-        self.chunk.in_flight[self.place as usize % BLOCK].load(Relaxed)
+        TwoCounts::read(&self.chunk, self.place as usize % BLOCK)
     }
 
     /// Takes in how an attempt went.
@@ -256,7 +288,7 @@ impl<E: HasLive> InFlight<E> {
     /// Counts a request in.
     pub fn begin(endpoint: E) -> Self {
         let live = endpoint.live();
-        live.chunk.in_flight[live.place as usize % BLOCK].fetch_add(1, Relaxed);
+        TwoCounts::count(&live.chunk, live.place as usize % BLOCK, 1);
         Self(endpoint)
     }
 
@@ -269,7 +301,7 @@ impl<E: HasLive> InFlight<E> {
 impl<E: HasLive> Drop for InFlight<E> {
     fn drop(&mut self) {
         let live = self.0.live();
-        live.chunk.in_flight[live.place as usize % BLOCK].fetch_sub(1, Relaxed);
+        TwoCounts::count(&live.chunk, live.place as usize % BLOCK, -1);
     }
 }
 

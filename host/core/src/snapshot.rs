@@ -107,9 +107,7 @@ impl ClusterSnapshot {
             (start as usize).is_multiple_of(BLOCK) && self.in_order.get(start as usize / BLOCK) == Some(&true);
         // The signal that full scans read gets loops of its own.
         if let (Signal::InFlight, true, [first, ..]) = (signal, in_order, live) {
-            for (value, count) in values.iter_mut().zip(first.in_flight_from()) {
-                *value = count.to_le_bytes();
-            }
+            first.copy_in_flight(values);
         } else if signal == Signal::InFlight {
             for (value, live) in values.iter_mut().zip(live) {
                 *value = live.in_flight().to_le_bytes();
@@ -195,12 +193,12 @@ mod tests {
         let (first, mut arena) = snapshot(&[1, 2, 3, 4]);
         let _requests: Vec<_> =
             [1, 2, 2, 3, 3, 3].map(|index| InFlight::begin(first.get(index).unwrap().live.clone())).into();
-        for order in [[1, 2, 3, 4], [1, 3, 2, 4], [4, 3, 2, 1], [1, 2, 4, 5]] {
+        for order in [[1, 2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 6], [1, 3, 2, 4], [4, 3, 2, 1], [1, 2, 4, 5]] {
             let next = first.next(&specs(&order), &mut arena, 0);
             let mut block = [[9; 4]; BLOCK];
             next.read_block(0, Signal::InFlight, 0, &mut block);
             let read = block.map(u32::from_le_bytes);
-            assert_eq!(read[..4], order.map(|port| [0, 1, 2, 3, 0][usize::from(port) - 1]), "{order:?}");
+            assert_eq!(read[..4], order.map(|port| [0, 1, 2, 3, 0, 0][usize::from(port) - 1]), "{order:?}");
             assert_eq!(read[4], u32::MAX);
         }
     }

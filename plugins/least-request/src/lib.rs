@@ -9,97 +9,157 @@
 //! prefers the heaviest: weights stand for speed, and that is where the request is done first (the "shortest expected
 //! delay" of the Linux Virtual Server).
 
+use std::array;
+
 use sluicegate_sdk::{ConfigError, Endpoints, Load, NoConfig, Pick, Policy, Request, Rng, Setup, Signal, export};
+
+/// Live values or weights of endpoints that follow each other, or what no endpoint has, four by four, as vector
+/// instructions take them. It has one length, so that compilers unroll the loops over it.
+type Block<T> = [[T; 4]; ROWS];
+const ROWS: usize = Endpoints::BLOCK as usize / 4;
 
 /// The policy.
 #[derive(Clone, Debug)]
 pub struct LeastRequest {
     rng: Rng,
-    // Empty when all weights are equal: then the counts alone decide, and there is nothing to multiply.
-    weights: Vec<u32>,
-    best: Vec<u32>,
+    // Empty when all weights are equal: then the counts alone decide, and there is nothing to divide.
+    weights: Vec<Block<f32>>,
 }
+
+/// A load that no endpoint has, and any that is worse.
+const NOBODY: u32 = f32::INFINITY.to_bits();
 
 impl Policy for LeastRequest {
     type Config = NoConfig;
 
     fn new(_: NoConfig, setup: Setup) -> Result<Self, ConfigError> {
-        Ok(Self { rng: Rng::new(setup.seed), weights: Vec::new(), best: Vec::new() })
+        Ok(Self { rng: Rng::new(setup.seed), weights: Vec::new() })
     }
 
     fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
-        self.weights = endpoints.iter().map(|endpoint| endpoint.weight()).collect();
-        if self.weights.iter().all(|weight| *weight == self.weights[0]) {
-            self.weights.clear();
+        let weights: Vec<f32> = endpoints.iter().map(|endpoint| endpoint.weight() as f32).collect();
+        self.weights.clear();
+        if weights.iter().any(|weight| *weight != weights[0]) {
+            let weight = |block: &[f32], place: usize| block.get(place).copied().unwrap_or(0.0);
+            let rows = |block: &[f32]| array::from_fn(|row| array::from_fn(|lane| weight(block, 4 * row + lane)));
+            self.weights.extend(weights.chunks(4 * ROWS).map(rows));
         }
-        self.best = Vec::with_capacity(endpoints.len() as usize);
     }
 
     fn pick(&mut self, request: &Request, endpoints: &Endpoints) -> Pick {
-        if self.weights.is_empty() && request.attempt() == 0 {
-            return self.least(endpoints).into();
+        if request.attempt() > 0 {
+            return self.elsewhere(endpoints).into();
         }
-        if self.weights.is_empty() {
-            let mut least = Least::new(&mut self.best);
-            endpoints.scan(Signal::InFlight, |index, in_flight| least.offer(index, in_flight));
-        } else {
-            let mut least = Least::new(&mut self.best);
-            endpoints.scan(Signal::InFlight, |index, in_flight| {
-                least.offer(index, Load::new(in_flight, self.weights[index as usize]));
-            });
-        }
-        let chosen = self.rng.below(self.best.len() as u32);
-        self.best.get(chosen as usize).copied().into()
+        let mut search = Search { rng: &mut self.rng, least: NOBODY - 1, places: 0, chosen: None };
+        let mut weights = self.weights.iter();
+        endpoints.scan_blocks(Signal::InFlight, |start, in_flight| {
+            let in_flight = in_flight.as_chunks().0.as_array().expect("a block of rows");
+            match weights.next() {
+                None => search.offer(start, in_flight),
+                Some(weights) => search.offer(start, &loads(in_flight, weights)),
+            }
+        });
+        search.end().into()
     }
 }
 
 impl LeastRequest {
-    /// What nearly every request needs, with loops that compilers like: the smallest count of each block, how often
-    /// it is there, and one of those places. Among equally good blocks, one is drawn by how many places it has
-    /// (reservoir sampling: Vitter, "Random sampling with a reservoir", ACM TOMS 11(1), 1985).
-    fn least(&mut self, endpoints: &Endpoints) -> Option<u32> {
-        let (mut least, mut places, mut chosen) = (u32::MAX, 0, None);
-        endpoints.scan_blocks(Signal::InFlight, |start, counts| {
-            let smallest = counts.iter().copied().fold(u32::MAX, u32::min);
-            if smallest > least {
+    /// The same for a retry, of those that it has not been to.
+    #[cold]
+    fn elsewhere(&mut self, endpoints: &Endpoints) -> Option<u32> {
+        let (mut least, mut places, mut chosen) = (None, 0, None);
+        endpoints.scan(Signal::InFlight, |index, in_flight| {
+            let load = endpoints.get(index).map(|endpoint| Load::new(in_flight, endpoint.weight()));
+            if least.is_some() && load > least {
                 return;
             }
-            let here = counts.iter().map(|count| u32::from(*count == smallest)).sum();
-            places = if smallest < least { here } else { places + here };
-            least = smallest;
-            if here == places || self.rng.below(places) < here {
-                let nth = self.rng.below(here) as usize;
-                let mut equal = (start..).zip(counts).filter(|(_, count)| **count == smallest);
-                chosen = equal.nth(nth).map(|(index, _)| index);
+            places = if load == least { places + 1 } else { 1 };
+            least = load;
+            if self.rng.below(places) == 0 {
+                chosen = Some(index);
             }
         });
         chosen
     }
 }
 
-/// The smallest value so far, and everywhere it was seen.
-struct Least<'a, T> {
-    value: Option<T>,
-    at: &'a mut Vec<u32>,
+/// The smallest load so far, in how many places it was seen, and those of them that are in one block.
+struct Search<'a> {
+    rng: &'a mut Rng,
+    least: u32,
+    places: u32,
+    chosen: Option<(u32, u64)>,
 }
 
-impl<'a, T: Ord> Least<'a, T> {
-    fn new(at: &'a mut Vec<u32>) -> Self {
-        at.clear();
-        Self { value: None, at }
+impl Search<'_> {
+    #[inline]
+    fn offer(&mut self, start: u32, loads: &Block<u32>) {
+        let smallest = smallest_of(loads);
+        if smallest > self.least {
+            return;
+        }
+        // Among equally good blocks, one is drawn by how many places it has (reservoir sampling: Vitter, "Random sampling
+        // with a reservoir", ACM TOMS 11(1), 1985).
+        let at = places_of(smallest, loads);
+        let here = at.count_ones();
+        self.places = if smallest < self.least { here } else { self.places + here };
+        self.least = smallest;
+        if here == self.places || self.rng.below(self.places) < here {
+            self.chosen = Some((start, at));
+        }
     }
 
-    fn offer(&mut self, index: u32, value: T) {
-        match &self.value {
-            Some(least) if value > *least => return,
-            Some(least) if value == *least => {}
-            _ => {
-                self.at.clear();
-                self.value = Some(value);
-            }
-        }
-        self.at.push(index);
+    fn end(self) -> Option<u32> {
+        let (start, at) = self.chosen?;
+        let bit = nth_one(at, self.rng.below(at.count_ones()));
+        Some(start + bit % 16 * 4 + bit / 16)
     }
+}
+
+/// The load of each with one more request, for its weight, as bits: those of positive numbers are in their order. A
+/// division is rounded right, so that equal loads are equal, whatever the weights.
+fn loads(in_flight: &Block<u32>, weights: &Block<f32>) -> Block<u32> {
+    // All of them are exact up to here, and fit a signed number, which is quicker to convert.
+    const MOST: u32 = 1 << 24;
+    array::from_fn(|row| {
+        array::from_fn(|lane| {
+            let requests = in_flight[row][lane].min(MOST - 1) as i32 + 1;
+            (requests as f32 / weights[row][lane]).to_bits()
+        })
+    })
+}
+
+#[inline]
+fn smallest_of(loads: &Block<u32>) -> u32 {
+    let mut lanes = [u32::MAX; 4];
+    for row in loads {
+        lanes = array::from_fn(|lane| lanes[lane].min(row[lane]));
+    }
+    lanes.into_iter().fold(u32::MAX, u32::min)
+}
+
+/// A bit for each place where the load is: for `loads[row][lane]` it is the bit `16 * lane + row`.
+#[inline]
+fn places_of(load: u32, loads: &Block<u32>) -> u64 {
+    let mut lanes: [u32; 4] = [0; 4];
+    for row in loads.iter().rev() {
+        lanes = array::from_fn(|lane| lanes[lane] << 1 | u32::from(row[lane] == load));
+    }
+    let [a, b, c, d] = lanes;
+    u64::from(a | b << 16) | u64::from(c | d << 16) << 32
+}
+
+/// Which bit is the nth that is set, by halves.
+#[inline]
+fn nth_one(mut bits: u64, mut nth: u32) -> u32 {
+    let mut bit = 0;
+    for half in [32, 16, 8, 4, 2, 1] {
+        let below = (bits & ((1 << half) - 1)).count_ones();
+        if nth >= below {
+            (bits, nth, bit) = (bits >> half, nth - below, bit + half);
+        }
+    }
+    bit
 }
 
 export!(LeastRequest);
