@@ -45,7 +45,15 @@ pub struct PeakEwmaPolicy {
     decay_ns: f64,
     choices: u32,
     rng: Rng,
-    latency_us: PerEndpoint<PeakEwma>,
+    known: PerEndpoint<Known>,
+}
+
+/// What is known of an endpoint.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    latency_us: PeakEwma,
+    // One over its weight: it is multiplied faster than divided.
+    per_weight: f64,
 }
 
 impl Policy for PeakEwmaPolicy {
@@ -60,25 +68,27 @@ impl Policy for PeakEwmaPolicy {
             return Err(ConfigError::out_of_range("choices", config.choices, choices));
         }
         let decay_ns = f64::from(config.decay_ms) * 1e6;
-        let (rng, latency_us) = (Rng::new(setup.seed), PerEndpoint::default());
-        Ok(Self { decay_ns, choices: config.choices, rng, latency_us })
+        let (rng, known) = (Rng::new(setup.seed), PerEndpoint::default());
+        Ok(Self { decay_ns, choices: config.choices, rng, known })
     }
 
     fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
-        self.latency_us.follow(endpoints, |_| PeakEwma::new(self.decay_ns));
+        let latency_us = PeakEwma::new(self.decay_ns);
+        self.known.follow(endpoints, |_| Known { latency_us, per_weight: 1.0 });
+        for (known, endpoint) in self.known.as_mut_slice().iter_mut().zip(endpoints.iter()) {
+            known.per_weight = 1.0 / f64::from(endpoint.weight());
+        }
     }
 
     fn pick(&mut self, request: &Request, endpoints: &Endpoints) -> Pick {
-        let Self { rng, choices, latency_us, .. } = self;
-        endpoints
-            .least_of(rng, *choices, |endpoint| cost(endpoint, &latency_us[endpoint.index()], request.now()))
-            .into()
+        let Self { rng, choices, known, .. } = self;
+        endpoints.least_of(rng, *choices, |endpoint| cost(endpoint, &known[endpoint.index()], request.now())).into()
     }
 }
 
-fn cost(endpoint: &Endpoint, latency_us: &PeakEwma, now: u64) -> f64 {
+fn cost(endpoint: &Endpoint, known: &Known, now: u64) -> f64 {
     let in_flight = f64::from(endpoint.in_flight());
-    let mut latency_us = latency_us.get(now);
+    let mut latency_us = known.latency_us.get(now);
     if latency_us == 0.0 {
         latency_us = endpoint.read(Signal::LatencyUs) as f64;
     }
@@ -88,12 +98,12 @@ fn cost(endpoint: &Endpoint, latency_us: &PeakEwma, now: u64) -> f64 {
     } else {
         latency_us * (in_flight + 1.0)
     };
-    cost / f64::from(endpoint.weight())
+    cost * known.per_weight
 }
 
 impl Feedback for PeakEwmaPolicy {
     fn on_result(&mut self, result: &AttemptResult, now: u64) {
-        let Some(average) = self.latency_us.get_mut(result.endpoint) else { return };
+        let Some(Known { latency_us: average, .. }) = self.known.get_mut(result.endpoint) else { return };
         if let Some(latency_us) = result.latency_us(average.get(now)) {
             average.add(latency_us.min(HOUR_US), now);
         }
@@ -104,21 +114,21 @@ impl Feedback for PeakEwmaPolicy {
 const HOUR_US: f64 = 3.6e9;
 
 /// The latency of an endpoint, in whole microseconds, and when that was.
-type Known = (u64, u64, u64);
+type Learnt = (u64, u64, u64);
 
 impl State for PeakEwmaPolicy {
-    type Saved = Vec<Known>;
+    type Saved = Vec<Learnt>;
     const SCHEMA: u32 = 1;
 
-    fn save(&self) -> Vec<Known> {
-        let known = self.latency_us.iter().map(|(id, average)| (id, average.latest()));
+    fn save(&self) -> Vec<Learnt> {
+        let known = self.known.iter().map(|(id, known)| (id, known.latency_us.latest()));
         known.filter(|(_, (latency, _))| *latency >= 1.0).map(|(id, (latency, at))| (id, latency as u64, at)).collect()
     }
 
-    fn restore(&mut self, saved: Vec<Known>, _endpoints: &Endpoints) -> Result<(), RestoreError> {
+    fn restore(&mut self, saved: Vec<Learnt>, _endpoints: &Endpoints) -> Result<(), RestoreError> {
         for (id, latency_us, at) in saved {
-            if let Some(average) = self.latency_us.get_mut(id) {
-                *average = PeakEwma::from((latency_us as f64).min(HOUR_US), at, self.decay_ns);
+            if let Some(known) = self.known.get_mut(id) {
+                known.latency_us = PeakEwma::from((latency_us as f64).min(HOUR_US), at, self.decay_ns);
             }
         }
         Ok(())
