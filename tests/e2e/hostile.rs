@@ -412,3 +412,27 @@ fn names_headers_at_great_length() {
     refused("rehearsal", "a text of 100000 bytes", &policy.module());
     refused("rehearsal", "is no name of a header", &policy.component());
 }
+
+/// What a policy does when it hears of a request, after a hundred of them.
+macro_rules! on_a_later_result {
+    ($what:literal) => {
+        concat!(
+            r#"(global $heard (mut i32) (i32.const 0))
+            (func (export "sluicegate:policy/feedback@0.1.0#on-result") (param i64 i64 i32 i32 i32 i32 i32)
+                (global.set $heard (i32.add (global.get $heard) (i32.const 1)))
+                (if (i32.gt_u (global.get $heard) (i32.const 100)) (then "#,
+            $what,
+            ")))"
+        )
+    };
+}
+
+#[test]
+fn loops_when_it_hears_of_a_later_request() {
+    rolled_back("timeout", "`on-result` ran longer", "i32.const 0", on_a_later_result!("(loop $again (br $again))"));
+}
+
+#[test]
+fn traps_when_it_hears_of_a_later_request() {
+    rolled_back("trap", "`on-result` trapped", "i32.const 0", on_a_later_result!("(unreachable)"));
+}

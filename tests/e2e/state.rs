@@ -86,3 +86,44 @@ fn a_refused_restore_starts_fresh_and_says_so() {
     assert_eq!(proxy.wait_for_generation(2)["state"], "refused: no thanks");
     assert_eq!(load.stop().failed, Vec::<String>::new());
 }
+
+/// A policy that does this when it is to hand on what it has learnt, after some requests: its successor serves
+/// nevertheless and knows nothing, and the log and the status say why.
+fn starts_fresh(label: &str, why: &str, save: &str) {
+    let items = format!(
+        r#"(data (i32.const 48) "\40\00\00\00\02\00\00\00")
+        (data (i32.const 64) "{{}}")
+        (func (export "sluicegate:policy/state@0.1.0#schema") (result i32) i32.const 7)
+        (func (export "sluicegate:policy/state@0.1.0#save") (result i32)
+            (if (i32.gt_u (global.get $turn) (i32.const 100)) (then {save})) (i32.const 48))
+        (func (export "sluicegate:policy/state@0.1.0#restore") (param i32 i32 i32) (result i32) i32.const 0)"#
+    );
+    for lane in ["fast", "portable"] {
+        let policy = ByHand { items: items.clone().leak(), ..ByHand::default() };
+        let origins = Origin::several(2);
+        let proxy = Proxy::start(&config("{ file = \"policy.wasm\" }", &origins), |dir| {
+            fs::write(dir.join("policy.wasm"), policy.build(lane)).unwrap();
+        });
+        let load = Load::start(proxy.address, 4);
+        sluicegate_tests::eventually("requests come", || (load.so_far().good > 500).then_some(()));
+        fs::write(proxy.path("policy.wasm"), ByHand { pick: "i32.const 1", ..policy }.build(lane)).unwrap();
+        proxy.wait_for_generation(2);
+        let line = proxy.wait_for(label, |line| line["label"] == label);
+        assert!(line["message"].as_str().unwrap().contains(why), "{lane}: {line}");
+        assert_eq!(line["generation"], 1);
+        assert_eq!(load.stop().failed, Vec::<String>::new());
+        let status = &proxy.status()["clusters"]["api"]["policy"];
+        assert_eq!(status["active"]["generation"], 2);
+        assert!(status["last_fault"].as_str().unwrap().contains(why), "{status}");
+    }
+}
+
+#[test]
+fn a_save_that_loops_is_told_and_the_successor_starts_fresh() {
+    starts_fresh("timeout", "`save` ran longer", "(loop $again (br $again))");
+}
+
+#[test]
+fn a_save_that_traps_is_told_and_the_successor_starts_fresh() {
+    starts_fresh("trap", "`save` trapped", "(unreachable)");
+}

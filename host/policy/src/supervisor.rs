@@ -296,22 +296,26 @@ impl Supervisor {
         if self.trial.as_ref().is_some_and(|trial| trial.is_of(report.generation)) {
             return self.trial_faulted(report.worker, &report.fault, at).await;
         }
-        let Some(active) = self.active.clone().filter(|active| active.number == report.generation) else { return };
+        let Report { worker, generation, fault } = report;
+        // It may serve no more: what went wrong when it handed over what it knew is heard of after the swap.
+        let known = self.active.iter().chain(&self.kept).find(|known| known.number == generation);
+        let Some(faulty) = known.cloned() else { return };
+        let policy = &faulty.spec.policy;
+        tracing::warn!(cluster = %self.cluster, %policy, generation, worker, label = fault.label(), "policy fault: {fault}");
+        self.last_fault = Some(format!("generation {generation}: {fault}"));
+        if self.active.as_ref().is_none_or(|active| active.number != generation) {
+            return;
+        }
         let now = self.clock.now();
         let window = self.engine.limits.fault_window.as_nanos() as u64;
         self.faults.push_back(now);
         while self.faults.front().is_some_and(|at| now.saturating_sub(*at) > window) {
             self.faults.pop_front();
         }
-        let Report { worker, fault, .. } = report;
-        let policy = &active.spec.policy;
-        let generation = active.number;
-        tracing::warn!(cluster = %self.cluster, %policy, generation, worker, label = fault.label(), "policy fault: {fault}");
-        self.last_fault = Some(format!("generation {generation}: {fault}"));
         if self.faults.len() >= self.engine.limits.faults {
-            self.quarantine(&active, &fault, at).await;
+            self.quarantine(&faulty, &fault, at).await;
         } else if fault.is_fatal() {
-            self.rebuild(&active, worker, &fault, at).await;
+            self.rebuild(&faulty, worker, &fault, at).await;
         }
     }
 
