@@ -1,5 +1,5 @@
 use sluicegate_sdk::{
-    Signal,
+    Load, Rng, Signal,
     harness::{Harness, SimCluster, SimRequest, check_promises},
 };
 
@@ -67,4 +67,45 @@ fn requests_that_stay_spread_evenly() {
     }
     let in_flight: Vec<u64> = harness.cluster().iter().map(|endpoint| endpoint.read(Signal::InFlight)).collect();
     assert_eq!(in_flight, [100, 300]);
+}
+
+#[test]
+fn whoever_is_picked_has_the_least_load_whatever_the_weights() {
+    let mut rng = Rng::new(7);
+    for count in 1..200 {
+        let weights: Vec<u32> = (0..count).map(|_| 1 + rng.below(5)).collect();
+        let in_flight: Vec<u64> = (0..count).map(|_| u64::from(3 + rng.below(20))).collect();
+        let picked = harness(&weights, &in_flight).pick().unwrap() as usize;
+        let load = |place: usize| Load::new(in_flight[place] as u32, weights[place]);
+        let least = (0..count as usize).map(load).min().unwrap();
+        assert_eq!(load(picked), least, "{weights:?} {in_flight:?}: {picked}");
+    }
+}
+
+#[test]
+fn equals_in_other_blocks_are_equally_likely() {
+    let mut in_flight = [9; 130];
+    for index in [0, 1, 70, 129] {
+        in_flight[index] = 1;
+    }
+    let mut weights = [2; 130];
+    weights[50] = 3;
+    for weights in [[1; 130], weights] {
+        let counts = harness(&weights, &in_flight).counts(8000);
+        assert!([0, 1, 70, 129].iter().all(|index| counts[*index].abs_diff(2000) < 200), "{counts:?}");
+    }
+}
+
+#[test]
+fn a_retry_is_as_fair() {
+    let mut harness = harness(&[1, 1, 1, 2], &[0, 3, 3, 7]);
+    let mut counts = [0; 4];
+    for _ in 0..1000 {
+        let mut request = SimRequest::get("/");
+        let been: Vec<u32> = (0..2).map(|_| harness.send(&mut request).unwrap().index).collect();
+        assert_eq!(been[0], 0);
+        counts[been[1] as usize] += 1;
+        (0..).zip([0, 3, 3, 7]).for_each(|(index, value)| harness.set(index, Signal::InFlight, value));
+    }
+    assert!(counts[1..].iter().all(|count: &u32| count.abs_diff(333) < 80), "{counts:?}");
 }
