@@ -121,6 +121,43 @@ fn certificates_are_chosen_by_name_and_followed() {
 }
 
 #[test]
+fn of_several_certificates_the_one_that_fits_best_is_shown() {
+    if !["nginx", "openssl"].into_iter().all(peers::has) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Nginx::start(dir.path(), "", ECHO);
+    let names = ["one", "two", "rsa", "exact"];
+    let files = names.map(|name| format!("{{ certificate = \"{name}.pem\", key = \"{name}.key\" }}")).join(", ");
+    let listener = format!("[listener.tls]\ncertificates = [{files}]");
+    let proxy = Proxy::start(&config(origin.address, "", &listener), |dir| {
+        issue(dir);
+        for (subject, name) in [("rsa", "*.two.test"), ("exact", "A.two.test")] {
+            let (key, certificate) = (dir.join(subject).with_extension("key"), dir.join(subject).with_extension("pem"));
+            let (subject, name) = (format!("/CN={subject}"), format!("subjectAltName=DNS:{name}"));
+            let made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-addext", &name];
+            let files = ["-keyout", key.to_str().unwrap(), "-out", certificate.to_str().unwrap()];
+            assert!(peers::run("openssl", &[&made[..], &files].concat()).status.success());
+        }
+    });
+    let connect = proxy.address.to_string();
+    let subject = |arguments: &[&str]| {
+        let text = peers::run("openssl", &[&["s_client", "-connect", &connect, "-servername"], arguments].concat());
+        String::from_utf8_lossy(&text.stdout)
+            .lines()
+            .find_map(|line| Some(line.strip_prefix("subject=CN = ")?.to_owned()))
+    };
+    assert_eq!(subject(&["b.two.test"]).as_deref(), Some("two"), "the first of two for the name");
+    assert_eq!(
+        subject(&["b.two.test", "-sigalgs", "rsa_pss_rsae_sha256"]).as_deref(),
+        Some("rsa"),
+        "one that it can check"
+    );
+    assert_eq!(subject(&["a.two.test"]).as_deref(), Some("exact"), "the name itself before a wildcard");
+    assert_eq!(subject(&["c.b.two.test"]).as_deref(), Some("one"), "a wildcard is one label");
+}
+
+#[test]
 fn a_clients_certificate_is_its_identity() {
     if !["nginx", "curl"].into_iter().all(peers::has) {
         return;

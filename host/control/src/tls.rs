@@ -3,7 +3,7 @@
 //! TLS 1.2 and 1.3 only: rustls knows no older ones.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -58,7 +58,7 @@ impl Secured {
 /// What a listener secures its connections with. None without TLS. The error names the file.
 pub fn for_listener(listener: &Listener) -> Result<Option<Arc<ServerConfig>>, String> {
     let Some(tls) = &listener.tls else { return Ok(None) };
-    let certificates = Certificates(tls.certificates.iter().map(certified_key).collect::<Result<_, _>>()?);
+    let certificates = Certificates::new(tls.certificates.iter().map(certified_key).collect::<Result<_, _>>()?);
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
@@ -114,19 +114,38 @@ impl ClusterTls {
     }
 }
 
-/// A listener's certificates; the first one is for clients that name no host, or none of ours.
+/// A listener's certificates, found by name without a look at each: there may be thousands.
 #[derive(Debug)]
-struct Certificates(Vec<Arc<CertifiedKey>>);
+struct Certificates {
+    /// The first one is for clients that name no host, or none of ours.
+    all: Vec<Arc<CertifiedKey>>,
+    /// By the names that they are good for, `*.` and all; in the order of the configuration.
+    by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
+}
+
+impl Certificates {
+    fn new(all: Vec<Arc<CertifiedKey>>) -> Self {
+        let mut by_name = HashMap::<_, Vec<_>>::new();
+        for key in &all {
+            let end = key.end_entity_cert().ok().and_then(|end| webpki::EndEntityCert::try_from(end).ok());
+            for name in end.iter().flat_map(|end| end.valid_dns_names()) {
+                by_name.entry(name.to_ascii_lowercase()).or_default().push(Arc::clone(key));
+            }
+        }
+        Self { all, by_name }
+    }
+}
 
 impl ResolvesServerCert for Certificates {
+    /// The name itself goes before a wildcard; of several certificates for a name (as with keys of two kinds), the first
+    /// that the client can check.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let asked = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
-        let fits = |key: &&Arc<CertifiedKey>| {
-            let (Some(asked), Ok(end)) = (&asked, key.end_entity_cert()) else { return false };
-            let Ok(certificate) = webpki::EndEntityCert::try_from(end) else { return false };
-            certificate.verify_is_valid_for_subject_name(asked).is_ok()
-        };
-        self.0.iter().find(fits).or(self.0.first()).cloned()
+        let asked = hello.server_name().unwrap_or_default().to_ascii_lowercase();
+        let wildcard = asked.split_once('.').map_or_else(String::new, |(_, parent)| ["*.", parent].concat());
+        let named = [asked, wildcard].into_iter().flat_map(|name| self.by_name.get(&name)).flatten();
+        let schemes = hello.signature_schemes();
+        let is_for_client = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        named.chain(&self.all).find(is_for_client).or(self.all.first()).cloned()
     }
 }
 
