@@ -51,6 +51,9 @@ enum Command {
         /// How many swaps.
         #[arg(long, default_value_t = 1000)]
         count: u32,
+        /// How many a second, instead of one right after the other.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        per_second: Option<u32>,
     },
     /// From the start of the binary to its first answer, with compiled policies in the cache.
     Start {
@@ -68,7 +71,7 @@ fn main() -> anyhow::Result<()> {
             endpoints.into_iter().try_for_each(|endpoints| picks::measure(endpoints, Duration::from_millis(cell_ms)))
         }
         Command::Swap { count } => swaps::file_to_request(count),
-        Command::Storm { count } => swaps::storm(count),
+        Command::Storm { count, per_second } => swaps::storm(count, per_second),
         Command::Start { count } => start::measure(count),
     }
 }

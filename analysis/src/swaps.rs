@@ -80,8 +80,10 @@ pub(crate) fn file_to_request_ms(count: u32) -> Result<Vec<f64>> {
 const ROUNDS: u32 = 5;
 
 /// Swaps back and forth under load, between two policies whose code is kept: what is tried is the switch. Between the
-/// storms the same load meets a proxy that is left in peace.
-pub(crate) fn storm(count: u32) -> Result<()> {
+/// storms the same load meets a proxy that is left in peace. Without `per_second`, a swap follows the other at once, and
+/// who asks for them takes processor time from who is measured.
+pub(crate) fn storm(count: u32, per_second: Option<u32>) -> Result<()> {
+    let pause = per_second.map_or(Duration::ZERO, |swaps| Duration::from_secs(1) / swaps);
     let origins = Origin::several(4);
     let proxy = Proxy::start(&config(&origins, false), |dir| {
         fs::write(dir.join("policy.wasm"), wasm::builtin("p2c", "fast")).expect("a policy");
@@ -95,7 +97,10 @@ pub(crate) fn storm(count: u32) -> Result<()> {
         calm.push(report.p99_ms);
         failed += report.failures;
         let (load, start) = (Wrk::start(&proxy)?, Instant::now());
+        let mut due = start;
         while turn < count * round / ROUNDS {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            due += pause;
             swap(&proxy, if turn % 2 == 0 { "round-robin" } else { "p2c" })?;
             turn += 1;
             if turn == 100 {
@@ -107,7 +112,8 @@ pub(crate) fn storm(count: u32) -> Result<()> {
         let report = load.stop()?;
         stormy.push(report.p99_ms);
         failed += report.failures;
-        println!("round {round}: p99 {:.2} ms in peace, {:.2} ms under swaps", calm[calm.len() - 1], report.p99_ms);
+        let (in_peace, memory) = (calm[calm.len() - 1], resident_kib(proxy.pid())?);
+        println!("round {round}: p99 {in_peace:.2} ms in peace, {:.2} ms under swaps; {memory} KiB", report.p99_ms);
     }
     let late = resident_kib(proxy.pid())?;
     println!("{count} swaps in {seconds:.0} s under load; memory after 100: {early} KiB, at the end: {late} KiB");

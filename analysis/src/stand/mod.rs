@@ -7,6 +7,8 @@ mod proxy;
 
 pub(crate) use self::{
     origin::{OriginSpec, Origins},
-    process::{Cores, Neighbours, Usage, pin_self, raise_file_limit, resident_kib, run_tool, spawn_pinned, usage},
+    process::{
+        Cores, Neighbours, Usage, pin_self, raise_file_limit, resident_kib, run_tool, spawn_pinned, unpin_self, usage,
+    },
     proxy::{Gate, endpoints},
 };

@@ -30,6 +30,11 @@ pub(crate) fn pin_self(core: usize) -> Result<()> {
     pin(std::process::id(), core)
 }
 
+/// Lets this process, and what it starts from now on, run on every processor.
+pub(crate) fn unpin_self() -> Result<()> {
+    run_tool("taskset", &["-a", "-p", "0xffffffffffffffff", &std::process::id().to_string()]).map(drop)
+}
+
 /// As many open files as the system lets this process have; its children inherit that.
 pub(crate) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -15,20 +15,30 @@ use super::{
 pub(crate) struct Gate {
     pub(crate) proxy: Proxy,
     body: String,
+    workers: u32,
 }
 
 impl Gate {
     /// Starts it with one worker and this configuration, which says nothing of listeners, runtime and logs. Its second
     /// listener speaks HTTP/2 without TLS.
     pub(crate) fn start(config: &str, cores: Option<Cores>, prepare: impl FnOnce(&Path)) -> Result<Self> {
+        let gate = Self::start_anywhere(config, 1, prepare)?;
+        if let Some(cores) = cores {
+            pin(gate.proxy.pid(), cores.proxy)?;
+        }
+        Ok(gate)
+    }
+
+    /// The same with so many workers, on no processors in particular.
+    pub(crate) fn with_workers(config: &str, workers: u32) -> Result<Self> {
+        Self::start_anywhere(config, workers, |_| {})
+    }
+
+    fn start_anywhere(config: &str, workers: u32, prepare: impl FnOnce(&Path)) -> Result<Self> {
         let dir = TempDir::new()?;
         prepare(dir.path());
-        fs::write(dir.path().join("sluicegate.toml"), whole(config))?;
-        let proxy = Proxy::start_as_it_is(dir);
-        if let Some(cores) = cores {
-            pin(proxy.pid(), cores.proxy)?;
-        }
-        Ok(Self { proxy, body: config.to_owned() })
+        fs::write(dir.path().join("sluicegate.toml"), whole(config, workers))?;
+        Ok(Self { proxy: Proxy::start_as_it_is(dir), body: config.to_owned(), workers })
     }
 
     pub(crate) fn http1(&self) -> SocketAddr {
@@ -42,7 +52,7 @@ impl Gate {
     /// Another configuration, saved in one step.
     pub(crate) fn reconfigure(&mut self, config: &str) -> Result<()> {
         config.clone_into(&mut self.body);
-        fs::write(self.proxy.path("new.toml"), whole(config))?;
+        fs::write(self.proxy.path("new.toml"), whole(config, self.workers))?;
         Ok(fs::rename(self.proxy.path("new.toml"), self.proxy.path("sluicegate.toml"))?)
     }
 
@@ -66,7 +76,7 @@ impl Gate {
 
     /// The whole configuration, for the report.
     pub(crate) fn text(&self) -> String {
-        whole(&self.body)
+        whole(&self.body, self.workers)
     }
 }
 
@@ -79,10 +89,10 @@ fn sum(text: &str, family: &str, labels: &[&str]) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-fn whole(config: &str) -> String {
+fn whole(config: &str, workers: u32) -> String {
     format!(
         "[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n\
-         [admin]\naddress = \"127.0.0.1:0\"\n[runtime]\nworkers = 1\ndrain_timeout_ms = 500\n\
+         [admin]\naddress = \"127.0.0.1:0\"\n[runtime]\nworkers = {workers}\ndrain_timeout_ms = 500\n\
          [log]\nformat = \"json\"\naccess = false\nlevel = \"info\"\n[policy]\ncache = \"cache\"\n{config}"
     )
 }

@@ -44,6 +44,26 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
         protocol(document, findings, key, name);
     }
     remarks(document, findings);
+    workers(document, parts);
+}
+
+fn workers(document: &mut Document, parts: &Parts) {
+    document.heading(3, "Two workers");
+    let Some(findings) = findings(document, parts, "workers") else { return };
+    let rows = [("one", "one worker, 32 connections"), ("two", "two workers, 64 connections")].map(|(key, name)| {
+        let get = |what: &str| show(findings.estimate(&format!("{key}/{what}")));
+        [name.to_owned()].into_iter().chain(["throughput", "cpu", "busy", "others"].map(get)).collect()
+    });
+    let head =
+        ["", "throughput (requests/s)", "CPU per request (us)", "proxy (processors)", "load and origin (processors)"];
+    document.table(&head, rows.into());
+    document.text(format!(
+        "Where load and origin leave the workers less than a processor each, throughput says what they leave, and not what a \
+         second worker adds. So that is told from the processor time of a request, in which workers pay for getting in each \
+         other's way: with a processor each, two do {} of the work of one. In each run, everybody may use every processor.",
+        show(findings.estimate("scaling"))
+    ));
+    remarks(document, findings);
 }
 
 fn added(document: &mut Document, findings: &Findings) {
