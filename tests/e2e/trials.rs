@@ -325,18 +325,22 @@ fn the_command_line_does_all_of_it() {
     assert!(!ok && err.contains("does the proxy run there"), "{err}");
 }
 
+/// A folder with a configuration whose admin listener has these settings.
+fn guarded(admin: &str, origins: &[Origin]) -> tempfile::TempDir {
+    let text = format!(
+        "[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n{admin}\n\
+         [runtime]\nworkers = 1\n[log]\nformat = \"json\"\naccess = false\n[policy]\ncache = \"cache\"\n{}",
+        config("\"p2c\"", origins)
+    );
+    let dir = tempfile::TempDir::new().unwrap();
+    fs::write(dir.path().join("sluicegate.toml"), text).unwrap();
+    dir
+}
+
 #[test]
 fn a_socket_and_a_token() {
     let origins = Origin::several(1);
-    let text = |admin: &str| {
-        format!(
-            "[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\nsocket = \"admin.sock\"\n{admin}\n\
-             [runtime]\nworkers = 1\n[log]\nformat = \"json\"\naccess = false\n[policy]\ncache = \"cache\"\n{}",
-            config("\"p2c\"", &origins)
-        )
-    };
-    let dir = tempfile::TempDir::new().unwrap();
-    fs::write(dir.path().join("sluicegate.toml"), text("token_file = \"token\"")).unwrap();
+    let dir = guarded("socket = \"admin.sock\"\ntoken_file = \"token\"", &origins);
     fs::write(dir.path().join("token"), "0123456789abcdef0123456789abcdef\n").unwrap();
     let proxy = Proxy::start_as_it_is(dir);
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(proxy.path("admin.sock")).unwrap().permissions());
@@ -360,6 +364,65 @@ fn a_socket_and_a_token() {
     let path = proxy.path("admin.sock");
     let (_, _dir) = proxy.stop();
     assert!(!path.exists(), "its file goes with it");
+}
+
+#[test]
+fn a_token_from_the_environment() {
+    const TOKEN: &str = "0123456789abcdef";
+    let origins = Origin::several(1);
+    let dir = guarded("token_env = \"GATE_TOKEN\"", &origins);
+    let file = dir.path().join("sluicegate.toml");
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--config").arg(&file).env_remove("GATE_TOKEN");
+        command
+    };
+    for (token, error) in [(None, "GATE_TOKEN is not set"), (Some("short"), "16 visible ASCII characters")] {
+        let output = command(&["run"]).envs(token.map(|token| ("GATE_TOKEN", token))).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(error), "{said}");
+    }
+    let proxy = Proxy::start_with(dir, &[("GATE_TOKEN", TOKEN)]);
+    let (status, answer) = proxy.post("/policies/api/swap", &json!({ "policy": "random" }));
+    assert_eq!((status, &answer["error"]["code"]), (401, &json!("token")));
+    // The file says the address only where that is not for the system to choose.
+    let admin = format!("http://{}", proxy.admin);
+    let swap = |token: &str| {
+        let mut swap = Command::new(binary());
+        swap.args(["policy", "--admin", &admin, "swap", "api", "random"]).env("SLUICEGATE_ADMIN_TOKEN", token);
+        swap.output().unwrap().status.success()
+    };
+    assert!(!swap("0123456789abcdee"));
+    assert_eq!(policy(&proxy)["active"]["generation"], 1);
+    assert!(swap(TOKEN));
+    assert_eq!(policy(&proxy)["active"]["generation"], 2);
+}
+
+#[test]
+fn a_canary_by_hash_keeps_each_user_on_one_side() {
+    let origins = Origin::several(2);
+    let text = config("{ file = \"first.wasm\" }", &origins);
+    let text = text.replacen("[[route]]\n", "[[route]]\nhash = [{ header = \"x-user\" }]\n", 1);
+    let proxy = Proxy::start(&text, |dir| {
+        fs::write(dir.join("first.wasm"), ByHand::default().module()).unwrap();
+        fs::write(dir.join("second.wasm"), ByHand { pick: "i32.const 1", ..ByHand::default() }.module()).unwrap();
+    });
+    let answer = |user: u32| {
+        let request = http::Request::get("/").header("host", "test").header("x-user", user.to_string());
+        sluicegate_tests::ask(proxy.address, request.body(String::new()).unwrap()).unwrap().into_body()
+    };
+    let steps = json!([{ "percent": 50, "hold_s": 3600 }]);
+    let mut body = json!({ "file": proxy.path("second.wasm"), "steps": steps, "by": "hash" });
+    body["min_latency_increase_ms"] = json!(ANY_LATENCY);
+    done(&proxy, "/policies/api/canary", &body);
+    let on_trial = (0..40).filter(|user| {
+        let first = answer(*user);
+        // Connections meet either worker.
+        assert!((0..8).all(|_| answer(*user) == first), "user {user}");
+        first == origins[1].address.to_string()
+    });
+    let count = on_trial.count();
+    assert!((8..=32).contains(&count), "{count} of 40");
 }
 
 #[test]

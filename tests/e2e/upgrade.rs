@@ -146,3 +146,26 @@ fn an_idle_client_hears_that_its_connection_ends() {
     assert!(ask().contains("connection: close"));
     assert_eq!(upgrade.join().unwrap().0, Some(0));
 }
+
+#[test]
+fn the_admin_socket_is_handed_over() {
+    let origins = Origin::several(1);
+    let proxy = Proxy::start(&config("\"p2c\"", &origins), |_| {});
+    edit(&proxy, "[admin]\n", "[admin]\nsocket = \"admin.sock\"\n");
+    let (code, mut proxy) = proxy.upgrade();
+    assert_eq!(code, Some(0));
+    let path = proxy.path("admin.sock");
+    let socket = format!("unix:{}", path.display());
+    let list = || Command::new(binary()).args(["policy", "--admin", &socket, "list"]).output().unwrap();
+    for _ in 0..2 {
+        let output = list();
+        assert!(String::from_utf8(output.stdout).unwrap().contains("p2c"));
+        let pid = proxy.pid();
+        proxy = proxy.upgrade().1;
+        assert_ne!(proxy.pid(), pid);
+        assert!(path.exists(), "the old one leaves the new one's file");
+    }
+    assert!(list().status.success());
+    let (_, _dir) = proxy.stop();
+    assert!(!path.exists());
+}

@@ -14,8 +14,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Longer than anything takes on a busy machine; what passes does not wait for it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than anything takes on a busy machine, the compile of an interpreter included; what passes does not wait for it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until something is so.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -60,22 +60,28 @@ impl Proxy {
 
     /// Starts it in a folder that has its whole configuration already.
     pub fn start_as_it_is(dir: TempDir) -> Self {
-        Self::spawn(dir, &[])
+        Self::start_with(dir, &[])
+    }
+
+    /// The same with these environment variables, too.
+    pub fn start_with(dir: TempDir, environment: &[(&str, &str)]) -> Self {
+        Self::spawn(dir, &[], environment)
     }
 
     /// Starts another process that takes over from this one, and waits until that has ended: its exit code, and the
     /// new one.
     pub fn upgrade(mut self) -> (Option<i32>, Self) {
         let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
-        let new = Self::spawn(dir, &["--upgrade"]);
+        let new = Self::spawn(dir, &["--upgrade"], &[]);
         (self.child.wait().unwrap().code(), new)
     }
 
-    fn spawn(dir: TempDir, arguments: &[&str]) -> Self {
+    fn spawn(dir: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(binary())
             .args(["run", "--config"])
             .arg(dir.path().join("sluicegate.toml"))
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
