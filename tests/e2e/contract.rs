@@ -65,12 +65,12 @@ pub(crate) fn get(proxy: &Proxy, commands: &str) -> Response<String> {
     send(proxy, "GET", commands, "")
 }
 
-fn header<'a>(response: &'a Response<String>, name: &str) -> &'a str {
+pub(crate) fn header<'a>(response: &'a Response<String>, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
 /// A metric's value: the sum of all series with these parts in their names.
-fn metric(proxy: &Proxy, parts: &[&str]) -> f64 {
+pub(crate) fn metric(proxy: &Proxy, parts: &[&str]) -> f64 {
     let text = proxy.admin("/metrics").1;
     let lines = text.lines().filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
@@ -313,7 +313,7 @@ fn counters_and_gauges_are_in_the_metrics() {
     });
 }
 
-const REPORT: &str = "endpoint-load-metrics: TEXT application_utilization=0.5, rps_fractional=12.5, eps=1, \
+pub(crate) const REPORT: &str = "endpoint-load-metrics: TEXT application_utilization=0.5, rps_fractional=12.5, eps=1, \
                       named_metrics.queue_depth=7, named_metrics.latency_us=900\r\n";
 
 #[test]

@@ -23,6 +23,7 @@ mod lifecycle;
 mod limits;
 mod mirrors;
 mod mutations;
+mod over_http2;
 mod policies;
 mod protocols;
 mod reload;

@@ -10,7 +10,6 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use sluicegate_core::Outcome;
 
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
     endpoint_stream::EndpointStream,
     kept::{Kept, Reader},
     mirror::Copying,
-    multiplexed::Stream,
+    multiplexed::Call,
     record::Record,
     upload::{Lingering, Upload, UploadError},
     upstream::Upstream,
@@ -138,8 +137,8 @@ pub(crate) enum Source {
     Switched(Box<Upstream>),
     /// The same over HTTP/2: a stream that carries it.
     Opened(Box<EndpointStream>),
-    /// An HTTP/2 connection, and a place on it, held until the answer is through.
-    Http2 { incoming: Incoming, _place: Stream },
+    /// A stream of an HTTP/2 connection.
+    Http2(Box<Call>),
 }
 
 impl Source {
@@ -148,11 +147,7 @@ impl Source {
             Self::Here(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Self::Http1(upstream) => upstream.poll_frame(cx).map_err(Into::into),
             Self::Switched(_) | Self::Opened(_) => Poll::Ready(None),
-            Self::Http2 { incoming, .. } => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                // hyper takes it for an end when a stream is reset without an error, in the middle of a body as well.
-                None if !incoming.is_end_stream() => Poll::Ready(Some(Err("reset before its end".into()))),
-                frame => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
-            },
+            Self::Http2(call) => call.poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -161,7 +156,7 @@ impl Source {
             Self::Here(data) => data.is_none(),
             Self::Http1(upstream) => upstream.is_answered(),
             Self::Switched(_) | Self::Opened(_) => true,
-            Self::Http2 { incoming, .. } => incoming.is_end_stream(),
+            Self::Http2(call) => call.is_end_stream(),
         }
     }
 
@@ -170,7 +165,7 @@ impl Source {
             Self::Here(data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
             Self::Http1(upstream) => upstream.size_hint(),
             Self::Switched(_) | Self::Opened(_) => SizeHint::with_exact(0),
-            Self::Http2 { incoming, .. } => incoming.size_hint(),
+            Self::Http2(call) => call.size_hint(),
         }
     }
 }

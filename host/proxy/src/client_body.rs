@@ -3,21 +3,21 @@
 use std::{
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::{
-    HeaderMap, StatusCode,
-    header::{CONTENT_LENGTH, EXPECT},
-};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use sluicegate_wire::framing::is_forbidden_trailer;
 use tokio::sync::oneshot;
 
-use crate::{client_stream::ClientStream, connection::Early, upload::UploadError};
+use crate::{
+    connection::Early,
+    stream::{StreamBody, StreamIo},
+    upload::UploadError,
+};
 
 /// A body as it comes from a client.
 #[derive(Debug)]
@@ -26,17 +26,7 @@ pub(crate) enum ClientBody {
     Http1(Incoming),
     Http2(Box<StreamBody>),
     /// Behind a CONNECT there is no body, but a stream, once the client has its answer.
-    Tunnel(oneshot::Receiver<ClientStream>),
-}
-
-/// A body over HTTP/2.
-#[derive(Debug)]
-pub(crate) struct StreamBody {
-    stream: RecvStream,
-    /// How much is still to come, where the client has said how much it is. The library holds the client to it.
-    left: Option<u64>,
-    /// Where the client that waits to be asked for it is asked.
-    unasked: Option<Rc<Early>>,
+    Tunnel(oneshot::Receiver<StreamIo>),
 }
 
 impl ClientBody {
@@ -45,9 +35,7 @@ impl ClientBody {
         if stream.is_end_stream() {
             return Self::Empty;
         }
-        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let unasked = headers.contains_key(EXPECT).then_some(early);
-        Self::Http2(Box::new(StreamBody { stream, left: length, unasked }))
+        Self::Http2(Box::new(StreamBody::from_client(stream, headers, early)))
     }
 
     /// The next frame.
@@ -55,7 +43,7 @@ impl ClientBody {
         match self {
             Self::Empty | Self::Tunnel(_) => Poll::Ready(None),
             Self::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
-            Self::Http2(body) => body.poll_frame(cx),
+            Self::Http2(body) => body.poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -63,7 +51,7 @@ impl ClientBody {
         match self {
             Self::Empty | Self::Tunnel(_) => true,
             Self::Http1(incoming) => incoming.is_end_stream(),
-            Self::Http2(body) => body.stream.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
         }
     }
 
@@ -71,28 +59,7 @@ impl ClientBody {
         match self {
             Self::Empty | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Http1(incoming) => incoming.size_hint(),
-            Self::Http2(body) => body.left.map_or_else(SizeHint::new, SizeHint::with_exact),
+            Self::Http2(body) => body.size_hint(),
         }
-    }
-}
-
-impl StreamBody {
-    /// A stream that its client takes back is no body that has come to its end, whatever the reason that is given.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        if let Some(early) = self.unasked.take() {
-            early.say(StatusCode::CONTINUE, &HeaderMap::new());
-        }
-        while let Some(data) = ready!(self.stream.poll_data(cx)).transpose()? {
-            // Whoever asked for it takes it. That there is so much of it was just said.
-            let _ = self.stream.flow_control().release_capacity(data.len());
-            self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-            if !data.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-        }
-        let Some(mut trailers) = ready!(self.stream.poll_trailers(cx))? else { return Poll::Ready(None) };
-        let forbidden: Vec<_> = trailers.keys().filter(|name| is_forbidden_trailer(name.as_ref())).cloned().collect();
-        forbidden.iter().for_each(|name| drop(trailers.remove(name)));
-        Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
     }
 }

@@ -8,19 +8,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{io::Io, multiplexed::Stream};
+use crate::{io::Io, multiplexed::Place, stream::StreamIo};
 
 /// What an endpoint is spoken to over after a switch of protocols.
 pub(crate) enum EndpointStream {
     Connection(Io),
     /// A stream, and its place on its connection (RFC 8441).
     Stream {
-        io: Box<TokioIo<Upgraded>>,
-        _place: Stream,
+        io: Box<StreamIo>,
+        _place: Place,
     },
 }
 

@@ -10,7 +10,6 @@
 mod attempt;
 mod body;
 mod client_body;
-mod client_stream;
 mod cluster;
 mod connect;
 mod connection;
@@ -40,6 +39,7 @@ mod respond;
 mod retry;
 mod route;
 mod sockets;
+mod stream;
 mod timer;
 mod tunnel;
 mod upload;

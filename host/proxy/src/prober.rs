@@ -6,7 +6,6 @@
 use std::{
     cell::Cell,
     future::poll_fn,
-    pin::Pin,
     rc::{Rc, Weak},
     time::Duration,
 };
@@ -18,7 +17,6 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
-use http_body::Body;
 use sluicegate_core::{EndpointId, ProbeResult};
 use sluicegate_policy::Clock;
 use tokio::time::timeout;
@@ -29,6 +27,7 @@ use crate::{
     connect::UpstreamProtocol,
     endpoint::WorkerEndpoint,
     exchange::to_http2,
+    multiplexed::Call,
     reply::{load_report, signals},
     upstream::Upstream,
 };
@@ -208,21 +207,20 @@ async fn ask_http2(
     clock: Clock,
     head: &Parts,
 ) -> Option<(StatusCode, HeaderMap)> {
-    let (mut stream, is_new) = endpoint.multiplexed.stream(endpoint, settings, clock).await.ok()?;
+    let (place, is_new) = endpoint.multiplexed.place(endpoint, settings, clock).await.ok()?;
     if is_new {
         endpoint.metrics.connections_opened.increment(1);
     }
-    let request = Request::from_parts(to_http2(head, settings), RequestBody::Empty);
-    let response = stream.sender().send_request(request).await.ok()?;
-    stream.answered();
-    let (parts, mut body) = response.into_parts();
+    let mut call = Call::begin(place, to_http2(head, settings), RequestBody::Empty, None, false).ok()?;
+    let response = poll_fn(|cx| call.poll_answer(cx, |_, _| {})).await.ok()?;
     // To its end, if that is near: a stream that is reset looks like an attack to its server, if there are many.
     let mut bytes = 0;
     while bytes <= MAX_BODY
-        && let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+        && let Some(Ok(frame)) = poll_fn(|cx| call.poll_frame(cx)).await
     {
         bytes += frame.data_ref().map_or(0, Bytes::len);
     }
+    let (parts, ()) = response.into_parts();
     Some((parts.status, parts.headers))
 }
 

@@ -14,8 +14,7 @@ use sluicegate_core::Rng;
 use tokio::sync::oneshot;
 
 use crate::{
-    client_body::ClientBody, client_stream::ClientStream, failure::Failure, request::Inbound, timer::LazyTimer,
-    tunnel::Tunnel,
+    client_body::ClientBody, failure::Failure, request::Inbound, stream::StreamIo, timer::LazyTimer, tunnel::Tunnel,
 };
 
 /// What a server puts behind the key (RFC 6455, section 1.3).
@@ -26,7 +25,7 @@ const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub(crate) struct WebSocket {
     key: String,
     /// Where the stream comes from, once the client has its answer.
-    stream: oneshot::Receiver<ClientStream>,
+    stream: oneshot::Receiver<StreamIo>,
 }
 
 impl WebSocket {
@@ -83,10 +82,8 @@ impl WebSocket {
 /// 5). Its authority and path are in their places.
 pub(crate) fn connect(head: &mut request::Parts) {
     head.method = Method::CONNECT;
-    head.extensions.insert(hyper::ext::Protocol::from_static("websocket"));
-    for name in [SEC_WEBSOCKET_KEY, UPGRADE] {
-        head.headers.remove(name);
-    }
+    head.extensions.insert(Protocol::from_static("websocket"));
+    head.headers.remove(SEC_WEBSOCKET_KEY);
 }
 
 /// Whether a request asks for a WebSocket, whichever way.

@@ -11,15 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use h2::{
-    Ping, PingPong, Reason,
+    Reason,
     server::{Builder, Connection},
 };
-use hyper::rt::Executor;
 use sluicegate_wire::http2;
-use tokio::time::{Instant, Sleep, sleep};
 
 use super::{ClientConnection, Served, guarded::Guarded, stream::answer};
-use crate::io::Io;
+use crate::{io::Io, stream::Silence};
 
 /// What a client may send of one body before any of it is taken. One round trip of 5 ms at 400 Mbit/s: more only
 /// piles up here when the endpoint is slower than the client.
@@ -44,18 +42,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(75);
 /// How long it may take to give one: a phone may be out of reach for a moment.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Runs what hyper wants run on the worker's own thread.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LocalExecutor;
-
-impl<F: Future + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
-}
-
 /// Serves a client's requests, each a task of its own.
 pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> Result<(), h2::Error> {
     let frames = Rc::new(RefCell::new(http2::Connection::default()));
@@ -79,7 +65,7 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> Result<(), h2
     let connection =
         poll_fn(|cx| if client.is_ending(cx) { Poll::Ready(None) } else { handshake.as_mut().poll(cx).map(Some) });
     let Some(mut connection) = connection.await.transpose()? else { return Ok(()) };
-    let silence = Silence { ping: connection.ping_pong(), timer: Box::pin(sleep(PING_INTERVAL)), is_asked: false };
+    let silence = Silence::new(connection.ping_pong(), PING_INTERVAL, PING_TIMEOUT);
     client.watch(pin!(Serving { client: Rc::clone(&client), connection, silence })).await.map(drop)
 }
 
@@ -89,40 +75,13 @@ struct Serving {
     silence: Silence,
 }
 
-/// Notices when a client is gone without a word.
-struct Silence {
-    ping: Option<PingPong>,
-    timer: Pin<Box<Sleep>>,
-    /// Whether the client was asked for a sign of life, and has given none.
-    is_asked: bool,
-}
-
-impl Silence {
-    /// Ready when the client has given no sign of life. `has_spoken`: whether it has, since this was last asked.
-    fn poll(&mut self, cx: &mut Context<'_>, has_spoken: impl Fn() -> bool) -> Poll<()> {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            if has_spoken() {
-                self.is_asked = false;
-            } else if self.is_asked {
-                return Poll::Ready(());
-            } else if let Some(ping) = &mut self.ping {
-                // An answer that was not waited for would be in the way.
-                let _ = ping.poll_pong(cx);
-                self.is_asked = ping.send_ping(Ping::opaque()).is_ok();
-            }
-            let wait = if self.is_asked { PING_TIMEOUT } else { PING_INTERVAL };
-            self.timer.as_mut().reset(Instant::now() + wait);
-        }
-        Poll::Pending
-    }
-}
-
 impl Future for Serving {
     type Output = Result<(), h2::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { client, connection, silence } = &mut *self;
-        if silence.poll(cx, || client.traffic.received.take()).is_ready() {
+        let quiet = || if client.traffic.received.take() { Duration::ZERO } else { PING_INTERVAL };
+        if silence.poll(cx, quiet).is_ready() {
             connection.abrupt_shutdown(Reason::NO_ERROR);
         }
         while let Some((request, respond)) = ready!(connection.poll_accept(cx)).transpose()? {

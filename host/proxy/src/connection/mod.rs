@@ -32,7 +32,6 @@ use greeting::Greeting;
 
 pub(crate) use checked::Refused;
 pub(crate) use heads::{HeadBytes, Held};
-pub(crate) use http2::LocalExecutor;
 pub(crate) use stream::Early;
 pub(crate) use walk::run;
 

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     mem,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -17,7 +17,7 @@ use http::{
     header::{CONTENT_LENGTH, DATE},
     response::Parts,
 };
-use http_body::{Body, Frame};
+use http_body::Body;
 use tokio::{sync::oneshot, time::sleep};
 
 use super::{
@@ -27,9 +27,9 @@ use super::{
 use crate::{
     body::ResponseBody,
     client_body::ClientBody,
-    client_stream::ClientStream,
     date::date,
     headers,
+    stream::{BodySender, Sent, StreamIo},
     timer::{Idle, LazyTimer, nanos},
 };
 
@@ -98,11 +98,11 @@ pub(super) async fn answer(
     };
     if let Some((sender, incoming)) = tunnel.filter(|_| is_open) {
         // If nobody wants it, it ends.
-        drop(sender.send(ClientStream::new(incoming, stream)));
+        drop(sender.send(StreamIo::new(incoming, stream)));
     } else if !is_whole {
         let mut passing = Passing::new(&client, body, stream);
         poll_fn(|cx| passing.poll(cx)).await;
-        if let Some(stream) = passing.into_waiting() {
+        if let Some(stream) = passing.sender.into_waiting() {
             drain(&client, stream).await;
         }
     }
@@ -142,85 +142,40 @@ fn complete(head: &mut Parts, body: &ResponseBody, now: u64) {
 /// A response's body on its way to the client.
 struct Passing<'a> {
     client: &'a ClientConnection,
-    body: ResponseBody,
-    stream: SendStream<Bytes>,
-    /// Whether the client takes more.
-    has_room: bool,
-    /// While it does not, for how long.
+    sender: BodySender<ResponseBody>,
+    /// For how long the client has made no room.
     held_up: Option<Idle>,
     timer: LazyTimer,
-    /// Whether the library has all of it, and no room yet for all that it has.
-    is_waiting: bool,
 }
 
 impl<'a> Passing<'a> {
     fn new(client: &'a ClientConnection, body: ResponseBody, stream: SendStream<Bytes>) -> Self {
         let timer = LazyTimer::new(client.worker.clock);
-        Self { client, body, stream, has_room: false, held_up: None, timer, is_waiting: false }
-    }
-
-    /// The stream, if something is left to go out.
-    fn into_waiting(self) -> Option<SendStream<Bytes>> {
-        self.is_waiting.then_some(self.stream)
+        Self { client, sender: BodySender::new(body, stream), held_up: None, timer }
     }
 
     /// Ready when the library has all of it, or nobody wants more.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if !self.has_room && !ready!(self.poll_room(cx)) || self.stream.poll_reset(cx).is_ready() {
-                return Poll::Ready(());
+        match self.sender.poll(cx) {
+            Poll::Ready(Sent::Broken) => self.sender.reset(Reason::INTERNAL_ERROR),
+            Poll::Ready(Sent::Whole | Sent::Unwanted) => {}
+            Poll::Pending if self.sender.is_held_up() => {
+                ready!(self.poll_held_up(cx));
+                self.sender.reset(Reason::CANCEL);
             }
-            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-            let is_last = self.body.is_end_stream();
-            let sent = match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) if data.is_empty() && !is_last => continue,
-                Some(Ok(Ok(data))) => {
-                    self.has_room = false;
-                    if is_last {
-                        self.stream.reserve_capacity(data.len());
-                        self.is_waiting = self.stream.capacity() < data.len();
-                    }
-                    self.stream.send_data(data, is_last).map(|()| is_last)
-                }
-                Some(Ok(Err(frame))) => {
-                    self.stream.send_trailers(frame.into_trailers().unwrap_or_default()).map(|()| true)
-                }
-                Some(Err(_)) => {
-                    self.stream.send_reset(Reason::INTERNAL_ERROR);
-                    return Poll::Ready(());
-                }
-                None => self.stream.send_data(Bytes::new(), true).map(|()| true),
-            };
-            if !matches!(sent, Ok(false)) {
-                return Poll::Ready(());
+            Poll::Pending => {
+                self.held_up = None;
+                return Poll::Pending;
             }
         }
-    }
-
-    /// Ready when the client takes more, or will take none any more: whether it takes more. The next piece is asked for
-    /// only then.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.stream.reserve_capacity(1);
-        while self.stream.capacity() == 0 {
-            match self.stream.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(_) => return Poll::Ready(false),
-                Poll::Pending => {
-                    ready!(self.poll_held_up(cx));
-                    self.stream.send_reset(Reason::CANCEL);
-                    return Poll::Ready(false);
-                }
-            }
-        }
-        (self.has_room, self.held_up) = (true, None);
-        Poll::Ready(true)
+        Poll::Ready(())
     }
 
     /// Ready when the client has made no room for too long, whatever it takes of other answers.
     fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (clock, timeout) = (self.client.worker.clock, self.client.worker.limits.write_timeout);
         // The library may have a piece that goes out byte by byte.
-        let sent = self.client.pieces_sent(self.stream.stream_id().as_u32()).unwrap_or_default().into();
+        let sent = self.client.pieces_sent(self.sender.id()).unwrap_or_default().into();
         self.held_up.get_or_insert_with(|| Idle::new(timeout, clock.now(), sent)).poll(cx, &self.timer, sent)
     }
 }

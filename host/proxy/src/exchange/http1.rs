@@ -1,10 +1,10 @@
 //! A request and its answer over HTTP/1.1: a connection for each.
 
-use std::{future::poll_fn, mem, task::Poll, time::Duration};
+use std::{future::poll_fn, mem, task::Poll};
 
 use http::StatusCode;
 
-use super::{Answer, Deadline, accept, bad_response, client_body, name_of};
+use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of};
 use crate::{
     attempt::Attempt,
     body::{RequestBody, Source},
@@ -15,10 +15,6 @@ use crate::{
     request::Inbound,
     upstream::{Broken, Upstream},
 };
-
-/// For how long a body waits for "100 Continue" where the client asked for that: an endpoint that does not know of it
-/// never says it (RFC 9110, section 10.1.1). As curl.
-const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// Sends a request to an endpoint, on as many connections as turn out to be closed.
 pub(super) async fn send(

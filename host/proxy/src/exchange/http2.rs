@@ -1,14 +1,8 @@
 //! A request and its answer over HTTP/2: on a connection that it shares with others.
 
-use std::{
-    error::Error,
-    future::{Future, poll_fn},
-    mem,
-    pin::pin,
-    task::Poll,
-};
+use std::{future::poll_fn, mem, task::Poll};
 
-use super::{Answer, Deadline, accept, bad_response, client_body, name_of};
+use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of};
 use crate::{
     attempt::Attempt,
     body::{RequestBody, Source},
@@ -16,20 +10,18 @@ use crate::{
     endpoint::WorkerEndpoint,
     endpoint_stream::EndpointStream,
     failure::Failure,
-    multiplexed::Stream,
+    multiplexed::{Broken, Call},
     record::Record,
     request::Inbound,
     websocket,
 };
 use h2::Reason;
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri,
-    header::{CONNECTION, HOST, TRANSFER_ENCODING},
+    HeaderValue, Response, Uri,
+    header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{Authority, Scheme},
 };
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 
 /// How many connections may turn out to be closed before the endpoint is taken to be so.
 const MAX_CLOSED: u32 = 3;
@@ -48,7 +40,7 @@ pub(super) async fn send(
     let mut now = began;
     let mut closed = 0;
     loop {
-        let (mut stream, is_new) = endpoint.multiplexed.stream(endpoint, settings, clock).await?;
+        let (place, is_new) = endpoint.multiplexed.place(endpoint, settings, clock).await?;
         if is_new {
             endpoint.metrics.connections_opened.increment(1);
             now = clock.now();
@@ -56,7 +48,7 @@ pub(super) async fn send(
         } else {
             endpoint.metrics.connections_reused.increment(1);
         }
-        if is_websocket && !stream.takes_websockets().await {
+        if is_websocket && !place.takes_websockets().await {
             return Err(Failure::NotSupported("WebSocket to an endpoint that does not take it over HTTP/2"));
         }
         let mut deadline = Deadline::new(record, settings.response_timeout, now, inbound.body.upload());
@@ -65,46 +57,32 @@ pub(super) async fn send(
         if is_websocket {
             websocket::connect(&mut head);
         }
-        let request = Request::from_parts(head, mem::replace(&mut inbound.body, RequestBody::Empty));
-        let mut response = pin!(stream.sender().try_send_request(request));
-        let result = poll_fn(|cx| match response.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => deadline.poll(cx).map(|()| None),
-        })
-        .await;
-        let mut error = match result {
-            Some(Ok(response)) if is_websocket && response.status().is_success() => {
-                return open(endpoint, attempt, inbound, response, stream).await;
-            }
-            Some(Ok(response)) => {
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    return Err(bad_response(endpoint, "a switch of protocols that HTTP/2 does not have".into()));
+        let body = mem::replace(&mut inbound.body, RequestBody::Empty);
+        let hold = inbound.expects_continue.then(|| CONTINUE_WAIT.min(settings.response_timeout / 2));
+        let (source, is_unsent) = match Call::begin(place, head, body, hold, is_websocket) {
+            Ok(mut call) => match answer(&mut call, record, &mut deadline).await {
+                Some(Ok(response)) if is_websocket && response.status().is_success() => {
+                    return open(endpoint, attempt, inbound, response, call);
                 }
-                stream.answered();
-                let (head, incoming) = response.into_parts();
-                let source = Source::Http2 { incoming, _place: stream };
-                return accept(endpoint, attempt, Response::from_parts(head, ()), source);
-            }
-            Some(Err(_)) if let Some(upload) = deadline.upload.filter(|upload| upload.broke.get()) => {
-                return Err(client_body(record, &upload));
-            }
-            Some(Err(error)) => error,
-            None => {
-                let (endpoint, timeout) = (name_of(endpoint), settings.response_timeout);
-                return Err(Failure::ResponseTimeout { endpoint, timeout });
-            }
-        };
-        let returned = error.take_message().map(Request::into_body);
-        let source = error.into_error();
-        let (is_unsent, unseen) = (returned.is_some(), unseen(&source));
-        // The connection ended before any of it was sent, or before the endpoint had looked at it.
-        let is_whole = match returned {
-            Some(body) => {
+                Some(Ok(response)) => return accept(endpoint, attempt, response, Source::Http2(Box::new(call))),
+                Some(Err(_)) if let Some(upload) = deadline.upload.filter(|upload| upload.broke.get()) => {
+                    return Err(client_body(record, &upload));
+                }
+                Some(Err(Broken::Bad(bad))) => return Err(bad_response(endpoint, bad.into())),
+                Some(Err(Broken::Closed(source))) => (source, false),
+                None => {
+                    let (endpoint, timeout) = (name_of(endpoint), settings.response_timeout);
+                    return Err(Failure::ResponseTimeout { endpoint, timeout });
+                }
+            },
+            Err((source, body)) => {
                 inbound.body = body;
-                true
+                (source, true)
             }
-            None => unseen == Some(Unseen::Connection) && inbound.rewind(),
         };
+        // The connection ended before any of it was sent, or before the endpoint had looked at it.
+        let unseen = unseen(&source);
+        let is_whole = is_unsent || unseen == Some(Unseen::Connection) && inbound.rewind();
         if !is_whole || closed == MAX_CLOSED || is_unsent && is_new {
             return Err(match unseen {
                 Some(_) if !is_unsent => Failure::RefusedStream { endpoint: name_of(endpoint) },
@@ -115,21 +93,27 @@ pub(super) async fn send(
     }
 }
 
+/// The answer's head; none when there is none in time.
+async fn answer(call: &mut Call, record: &Record, deadline: &mut Deadline<'_>) -> Option<Result<Response<()>, Broken>> {
+    poll_fn(|cx| match call.poll_answer(cx, |status, headers| record.inform(status, headers)) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending => deadline.poll(cx).map(|()| None),
+    })
+    .await
+}
+
 /// The endpoint has opened a WebSocket.
-async fn open(
+fn open(
     endpoint: &WorkerEndpoint,
     attempt: &mut Attempt,
     inbound: &Inbound,
-    mut response: Response<Incoming>,
-    mut stream: Stream,
+    response: Response<()>,
+    call: Call,
 ) -> Result<Answer, Failure> {
-    stream.answered();
-    // hyper has it there already.
-    let opened = hyper::upgrade::on(&mut response).await;
-    let opened = opened.map_err(|_| bad_response(endpoint, "success without a WebSocket".into()))?;
-    let opened = EndpointStream::Stream { io: Box::new(TokioIo::new(opened)), _place: stream };
+    let opened = call.into_stream().ok_or_else(|| bad_response(endpoint, "success without a WebSocket".into()))?;
+    let opened = EndpointStream::Stream { io: Box::new(opened.0), _place: opened.1 };
     let source = Source::Opened(Box::new(opened));
-    let (mut answer, source) = accept(endpoint, attempt, response.map(drop), source)?;
+    let (mut answer, source) = accept(endpoint, attempt, response, source)?;
     if inbound.websocket.is_none() {
         websocket::switch(&inbound.head.parts.headers, &mut answer);
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -147,8 +131,7 @@ enum Unseen {
 }
 
 /// Whether the endpoint says that it did nothing for the request.
-fn unseen(error: &hyper::Error) -> Option<Unseen> {
-    let error: &h2::Error = error.source()?.downcast_ref()?;
+fn unseen(error: &h2::Error) -> Option<Unseen> {
     if !error.is_remote() {
         None
     } else if error.is_go_away() {
@@ -163,14 +146,14 @@ fn unseen(error: &hyper::Error) -> Option<Unseen> {
 pub(crate) fn to_http2(head: &Parts, settings: &ClusterSettings) -> Parts {
     let mut head = head.clone();
     // What the connection says by itself, and what only HTTP/1.1 needs.
-    for name in [CONNECTION, TRANSFER_ENCODING] {
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
         head.headers.remove(name);
     }
     let host = head.headers.remove(HOST);
     let mut parts = mem::take(&mut head.uri).into_parts();
     parts.scheme = Some(if settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    // Without an authority, a host that is no authority: hyper refuses to send that.
+    // Without an authority, a host that is no authority: the library refuses to send that.
     head.uri = Uri::from_parts(parts).unwrap_or_default();
     head
 }

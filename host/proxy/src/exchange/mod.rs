@@ -59,6 +59,10 @@ use retries::Retries;
 
 pub(crate) use http2::to_http2;
 
+/// For how long a body waits for "100 Continue" where the client asked for that: an endpoint that does not know of it
+/// never says it (RFC 9110, section 10.1.1). As curl.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
 /// A response's head, and where its body comes from.
 type Answer = (Response<()>, Source);
 

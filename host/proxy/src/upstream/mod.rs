@@ -38,6 +38,8 @@ use crate::{
 use receiving::{BadAnswer, Receiving};
 use sending::Sending;
 
+pub(crate) use receiving::MAX_HEAD;
+
 /// How much is read at a time while nothing is known of what comes: most answers fit.
 const PIECE: usize = 8 * 1024;
 
@@ -46,7 +48,7 @@ const LARGE_PIECE: usize = 64 * 1024;
 
 /// How often an endpoint may say something before its answer. They are held for a client that reads slowly, and nobody
 /// has more than a few to say.
-const MAX_INFORMATIONAL: u32 = 32;
+pub(crate) const MAX_INFORMATIONAL: u32 = 32;
 
 /// A connection to an endpoint: in use by one request, or idle.
 pub(crate) struct Upstream {

@@ -24,7 +24,7 @@ use crate::headers::{is, is_of_hop, remove_named, tokens};
 const MAX_HEADERS: usize = 100;
 
 /// Bytes of a head: what clients may send, too.
-pub(super) const MAX_HEAD: usize = 64 * 1024;
+pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
 /// What endpoints get more leeway in than clients: nobody can make them attack their own proxy so easily.
 fn rules() -> Rules {

@@ -4,6 +4,7 @@ mod answers;
 mod bodies;
 mod failures;
 mod forwarding;
+mod http2;
 mod live;
 mod retries;
 mod support;

@@ -399,3 +399,10 @@ pub(crate) async fn check_failure(proxy: &Proxy, request: &str, status: u16, lab
 }
 
 pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+
+/// The answer to a request, on a connection of its own.
+pub(crate) async fn ask(proxy: &Proxy, request: &str) -> Message {
+    let mut client = proxy.connect().await;
+    client.send(request).await;
+    client.response("GET").await.unwrap()
+}

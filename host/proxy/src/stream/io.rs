@@ -1,4 +1,4 @@
-//! A client's HTTP/2 stream in place of a connection (RFC 9113, section 8.5).
+//! A stream in place of a connection (RFC 9113, section 8.5).
 
 use std::{
     io,
@@ -10,22 +10,22 @@ use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Both directions of a stream. If it is dropped before its end, the client sees a reset.
+/// Both directions of a stream. If it is dropped before its end, the peer sees a reset.
 #[derive(Debug)]
-pub(crate) struct ClientStream {
+pub(crate) struct StreamIo {
     receive: RecvStream,
     send: SendStream<Bytes>,
     /// What came and was not read yet.
     rest: Bytes,
 }
 
-impl ClientStream {
+impl StreamIo {
     pub(crate) fn new(receive: RecvStream, send: SendStream<Bytes>) -> Self {
         Self { receive, send, rest: Bytes::new() }
     }
 }
 
-impl AsyncRead for ClientStream {
+impl AsyncRead for StreamIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.rest.is_empty() {
             match ready!(self.receive.poll_data(cx)) {
@@ -36,13 +36,13 @@ impl AsyncRead for ClientStream {
         let count = self.rest.len().min(buffer.remaining());
         buffer.put_slice(&self.rest[..count]);
         self.rest.advance(count);
-        // The client may send as much more. That there was so much is known.
+        // The peer may send as much more. That there was so much is known.
         let _ = self.receive.flow_control().release_capacity(count);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for ClientStream {
+impl AsyncWrite for StreamIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.send.reserve_capacity(bytes.len());
         while self.send.capacity() == 0 && !bytes.is_empty() {

@@ -3,31 +3,37 @@
 //! Other than with HTTP/1.1, a connection is a task of its own: it has to answer pings and window updates also when
 //! no request is looking.
 
+mod call;
+
 use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::Pin,
-    rc::{Rc, Weak},
+    rc::Rc,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
-use hyper::client::conn::http2::{self, Builder, SendRequest};
-use hyper_util::rt::TokioTimer;
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
 use sluicegate_core::Resource;
 use sluicegate_policy::Clock;
 use tokio::{sync::Mutex, time::sleep};
 
 use crate::{
-    body::RequestBody,
+    body::BodyError,
     cluster::ClusterSettings,
     connect::connect,
-    connection::LocalExecutor,
     endpoint::WorkerEndpoint,
     failure::Failure,
     io::{Io, Traffic},
     load::{Opened, place},
+    stream::Silence,
+    upstream::MAX_HEAD,
 };
+
+pub(crate) use call::{Broken, Call};
 
 /// Of one body, what an endpoint may send before the client has taken any of it.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -66,26 +72,30 @@ pub(crate) struct Multiplexed {
 }
 
 struct Connection {
-    sender: SendRequest<RequestBody>,
-    streams: Cell<u32>,
-    /// How many the endpoint allows; the connection's task keeps it up to date.
-    allowed: Rc<Cell<usize>>,
-    /// hyper's side of it, for as long as its task lives: what the endpoint has said of itself comes in without that task.
-    task: Weak<RefCell<http2::Connection<Io, RequestBody, LocalExecutor>>>,
+    sender: SendRequest<Bytes>,
+    /// What its task knows of it, too.
+    life: Rc<Life>,
     /// Whether it has answered anything, so that its settings are known.
     has_answered: Cell<bool>,
     idle_since: Cell<u64>,
-    traffic: Rc<Traffic>,
-    /// When it was last noticed that something had come over it.
-    heard: Cell<u64>,
     /// Whether requests should go elsewhere.
     is_suspect: Cell<bool>,
-    clock: Clock,
     _open: Opened,
 }
 
+/// How a connection is doing.
+struct Life {
+    clock: Clock,
+    traffic: Rc<Traffic>,
+    /// Requests under way.
+    streams: Cell<u32>,
+    /// When something last came over it.
+    heard: Cell<u64>,
+    is_over: Cell<bool>,
+}
+
 /// A request's place on a connection, for as long as this lives.
-pub(crate) struct Stream {
+pub(crate) struct Place {
     connection: Rc<Connection>,
     began: u64,
     is_answered: bool,
@@ -93,36 +103,36 @@ pub(crate) struct Stream {
 
 impl Multiplexed {
     /// A place on a connection that has one left, or on a new one; and whether it is new.
-    pub(crate) async fn stream(
+    pub(crate) async fn place(
         &self,
         endpoint: &WorkerEndpoint,
         settings: &ClusterSettings,
         clock: Clock,
-    ) -> Result<(Stream, bool), Failure> {
-        if let Some(stream) = self.existing() {
-            return Ok((stream, false));
+    ) -> Result<(Place, bool), Failure> {
+        if let Some(place) = self.existing() {
+            return Ok((place, false));
         }
         let _waiting = place(Arc::clone(&endpoint.load), Resource::Pending, settings)?;
         let _turn = self.connecting.lock().await;
         // Somebody else may have made one meanwhile.
-        if let Some(stream) = self.existing() {
-            return Ok((stream, false));
+        if let Some(place) = self.existing() {
+            return Ok((place, false));
         }
         let connection = Rc::new(Connection::open(endpoint, settings, clock).await?);
         self.connections.borrow_mut().push(Rc::clone(&connection));
-        Ok((Stream::begin(&connection), true))
+        Ok((Place::begin(&connection), true))
     }
 
-    fn existing(&self) -> Option<Stream> {
+    fn existing(&self) -> Option<Place> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| connection.is_usable());
-        connections.iter().find(|connection| connection.has_room()).map(Stream::begin)
+        connections.iter().find(|connection| connection.has_room()).map(Place::begin)
     }
 
     /// Closes connections that nobody has used since `oldest`.
     pub(crate) fn sweep(&self, oldest: u64, now: u64) {
         self.connections.borrow_mut().retain(|connection| {
-            if connection.streams.get() > 0 || connection.idle_since.get() == USED {
+            if connection.life.streams.get() > 0 || connection.idle_since.get() == USED {
                 connection.idle_since.set(now);
             }
             connection.is_usable() && connection.idle_since.get() >= oldest
@@ -139,53 +149,69 @@ impl Connection {
     async fn open(endpoint: &WorkerEndpoint, settings: &ClusterSettings, clock: Clock) -> Result<Self, Failure> {
         let (stream, open) = connect(endpoint, settings, None).await?;
         let (io, traffic) = Io::new(stream);
-        let mut builder = Builder::new(LocalExecutor);
-        builder
-            .initial_stream_window_size(STREAM_WINDOW)
+        let handshake = Builder::new()
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .timer(TokioTimer::new())
-            .keep_alive_interval(settings.ping_interval)
-            .keep_alive_timeout(settings.ping_interval.min(PING_TIMEOUT));
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_header_list_size(MAX_HEAD as u32)
+            .initial_max_send_streams(MAX_STREAMS)
+            .enable_push(false)
+            .handshake(io)
+            .await;
         let name = || Arc::clone(&endpoint.endpoint.name);
-        let handshake = builder.handshake(io).await;
-        let (sender, connection) = handshake.map_err(|source| Failure::UpstreamClosed {
+        let (sender, mut connection) = handshake.map_err(|source| Failure::UpstreamClosed {
             endpoint: name(),
             source: source.into(),
             sent: false,
         })?;
-        let endpoint = name();
-        let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
-        let current = Rc::clone(&allowed);
-        let driven = Rc::new(RefCell::new(connection));
-        let task = Rc::downgrade(&driven);
-        let drive = poll_fn(move |cx| {
-            let mut connection = driven.borrow_mut();
-            let polled = Pin::new(&mut *connection).poll(cx);
-            current.set(connection.current_max_send_streams());
-            polled
-        });
+        let heard = Cell::new(clock.now());
+        let life = Rc::new(Life { clock, traffic, streams: Cell::new(0), heard, is_over: Cell::new(false) });
+        let (of_task, endpoint) = (Rc::clone(&life), name());
+        let interval = settings.ping_interval;
+        let mut silence = Silence::new(connection.ping_pong(), interval, interval.min(PING_TIMEOUT));
         tokio::task::spawn_local(async move {
-            if let Err(error) = drive.await {
+            let life = of_task;
+            let driven = poll_fn(|cx| {
+                if silence.poll(cx, || life.quiet()).is_ready() {
+                    // The requests on it end with it.
+                    return Poll::Ready(Err(BodyError::from("it gave no sign of life")));
+                }
+                let polled = Pin::new(&mut connection).poll(cx).map_err(BodyError::from);
+                life.listen();
+                polled
+            });
+            let ended = driven.await;
+            life.is_over.set(true);
+            if let Err(error) = ended {
                 tracing::debug!(%endpoint, %error, "an HTTP/2 connection broke");
             }
         });
         Ok(Self {
             sender,
-            streams: Cell::new(0),
-            allowed,
-            task,
+            life,
             has_answered: Cell::new(false),
             idle_since: Cell::new(USED),
-            traffic,
-            heard: Cell::new(0),
             is_suspect: Cell::new(false),
-            clock,
             _open: open,
         })
     }
 
-    /// Notices whether something came over it. Returns the time.
+    fn is_usable(&self) -> bool {
+        !self.life.is_over.get() && !self.is_suspect.get()
+    }
+
+    /// Whether the endpoint has said that it takes WebSockets (RFC 8441, section 3).
+    fn takes_websockets(&self) -> bool {
+        self.sender.is_extended_connect_protocol_enabled()
+    }
+
+    fn has_room(&self) -> bool {
+        (self.life.streams.get() as usize) < self.sender.current_max_send_streams().min(MAX_STREAMS)
+    }
+}
+
+impl Life {
+    /// Notices whether something came. Returns the time.
     fn listen(&self) -> u64 {
         let now = self.clock.now();
         if self.traffic.received.take() {
@@ -194,28 +220,24 @@ impl Connection {
         now
     }
 
-    fn is_usable(&self) -> bool {
-        !self.sender.is_closed() && !self.is_suspect.get()
-    }
-
-    /// Whether the endpoint has said that it takes WebSockets (RFC 8441, section 3).
-    fn takes_websockets(&self) -> bool {
-        self.task.upgrade().is_some_and(|task| task.borrow().is_extended_connect_protocol_enabled())
-    }
-
-    fn has_room(&self) -> bool {
-        (self.streams.get() as usize) < self.allowed.get().min(MAX_STREAMS)
+    /// For how long nothing has come to the requests under way.
+    fn quiet(&self) -> Duration {
+        if self.streams.get() == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(self.listen().saturating_sub(self.heard.get()))
     }
 }
 
-impl Stream {
+impl Place {
     fn begin(connection: &Rc<Connection>) -> Self {
-        connection.streams.set(connection.streams.get() + 1);
-        Self { connection: Rc::clone(connection), began: connection.listen(), is_answered: false }
+        let life = &connection.life;
+        life.streams.set(life.streams.get() + 1);
+        Self { connection: Rc::clone(connection), began: life.listen(), is_answered: false }
     }
 
     /// The answer's head is there.
-    pub(crate) fn answered(&mut self) {
+    fn answered(&mut self) {
         self.is_answered = true;
         self.connection.has_answered.set(true);
     }
@@ -232,21 +254,16 @@ impl Stream {
         }
         connection.takes_websockets() || !connection.is_usable()
     }
-
-    /// Where to put the request.
-    pub(crate) fn sender(&self) -> SendRequest<RequestBody> {
-        self.connection.sender.clone()
-    }
 }
 
-impl Drop for Stream {
+impl Drop for Place {
     fn drop(&mut self) {
-        let connection = &self.connection;
-        connection.streams.set(connection.streams.get() - 1);
+        let (connection, life) = (&self.connection, &self.connection.life);
+        life.streams.set(life.streams.get() - 1);
         connection.idle_since.set(USED);
         if !self.is_answered {
-            let waited = connection.listen().saturating_sub(self.began);
-            if connection.heard.get() <= self.began && waited > SILENCE {
+            let waited = life.listen().saturating_sub(self.began);
+            if life.heard.get() <= self.began && waited > SILENCE {
                 connection.is_suspect.set(true);
             }
         }

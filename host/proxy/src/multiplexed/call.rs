@@ -1,0 +1,163 @@
+//! One request and its answer: a stream of a connection, driven by whoever uses it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream, client::ResponseFuture};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::EXPECT, request::Parts};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+
+use super::Place;
+use crate::{
+    body::RequestBody,
+    stream::{BodySender, Sent, StreamBody, StreamIo},
+    upstream::MAX_INFORMATIONAL,
+};
+
+/// A request on its way to an endpoint, and then its answer. Dropped before its end, it is taken back.
+pub(crate) struct Call {
+    /// Until the answer's head is there.
+    answer: Option<ResponseFuture>,
+    incoming: Option<StreamBody>,
+    outgoing: Outgoing,
+    /// Until the endpoint asks for the body, or this is over, the body waits.
+    hold: Option<Pin<Box<Sleep>>>,
+    /// How often the endpoint has said something before its answer.
+    informed: u32,
+    place: Place,
+}
+
+enum Outgoing {
+    /// All of it is with the library, or unwanted.
+    Done,
+    Body(BodySender<RequestBody>),
+    /// There is no body, but what will be said over the stream once it is open.
+    Open(SendStream<Bytes>),
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The stream ended, or its connection.
+    Closed(h2::Error),
+    /// What came is no answer.
+    Bad(&'static str),
+}
+
+impl Call {
+    /// Sends a request. Its body waits for "100 Continue", but not longer than `hold`. With `is_open`, the stream is to stay
+    /// open for another protocol. A connection that takes no requests any more gives the body back.
+    pub(crate) fn begin(
+        place: Place,
+        head: Parts,
+        body: RequestBody,
+        hold: Option<Duration>,
+        is_open: bool,
+    ) -> Result<Self, (h2::Error, RequestBody)> {
+        let has_body = !body.is_end_stream() && !is_open;
+        // A clone, because one that has sent a request which waits for its turn takes no other.
+        let mut sender = place.connection.sender.clone();
+        let mut request = Request::from_parts(head, ());
+        let hold = hold.filter(|_| has_body);
+        if hold.is_some() {
+            request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
+        }
+        let (answer, stream) = match sender.send_request(request, !has_body && !is_open) {
+            Ok(sent) => sent,
+            Err(error) => return Err((error, body)),
+        };
+        let outgoing = match (has_body, is_open) {
+            (_, true) => Outgoing::Open(stream),
+            (true, false) => Outgoing::Body(BodySender::new(body, stream)),
+            (false, false) => Outgoing::Done,
+        };
+        let hold = hold.map(|hold| Box::pin(sleep(hold)));
+        Ok(Self { answer: Some(answer), incoming: None, outgoing, hold, informed: 0, place })
+    }
+
+    /// Sends on, and waits for the answer's head. `inform` gets what the endpoint says before that, but for "100 Continue".
+    pub(crate) fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut inform: impl FnMut(StatusCode, &HeaderMap),
+    ) -> Poll<Result<Response<()>, Broken>> {
+        let Some(answer) = &mut self.answer else { return Poll::Pending };
+        while let Poll::Ready(Some(said)) = answer.poll_informational(cx) {
+            let said = said.map_err(Broken::Closed)?;
+            self.informed += 1;
+            match said.status() {
+                _ if self.informed > MAX_INFORMATIONAL => {
+                    return Poll::Ready(Err(Broken::Bad("too much before the answer")));
+                }
+                StatusCode::CONTINUE => self.hold = None,
+                StatusCode::SWITCHING_PROTOCOLS => {
+                    return Poll::Ready(Err(Broken::Bad("a switch of protocols that HTTP/2 does not have")));
+                }
+                status => inform(status, said.headers()),
+            }
+        }
+        if let Poll::Ready(answer) = Pin::new(answer).poll(cx) {
+            let (head, stream) = answer.map_err(Broken::Closed)?.into_parts();
+            self.answer = None;
+            self.incoming = Some(StreamBody::new(stream, &head.headers));
+            self.place.answered();
+            return Poll::Ready(Ok(Response::from_parts(head, ())));
+        }
+        match self.send(cx) {
+            Ok(()) => Poll::Pending,
+            Err(reason) => Poll::Ready(Err(Broken::Closed(reason.into()))),
+        }
+    }
+
+    /// The next part of the answer's body; what is left of the request goes out meanwhile.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        // If it breaks off, so does the answer, and says why.
+        let _ = self.send(cx);
+        match &mut self.incoming {
+            Some(incoming) => incoming.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(StreamBody::is_end_stream)
+    }
+
+    /// What is known of how much of the body is still to come.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), StreamBody::size_hint)
+    }
+
+    /// The stream itself, which was to stay open, and its place.
+    pub(crate) fn into_stream(self) -> Option<(StreamIo, Place)> {
+        match (self.incoming, self.outgoing) {
+            (Some(incoming), Outgoing::Open(outgoing)) => {
+                Some((StreamIo::new(incoming.into_stream(), outgoing), self.place))
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends what there is of the body. An error takes the request back.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let Outgoing::Body(body) = &mut self.outgoing else { return Ok(()) };
+        if let Some(hold) = &mut self.hold {
+            if hold.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            self.hold = None;
+        }
+        let Poll::Ready(sent) = body.poll(cx) else { return Ok(()) };
+        if sent == Sent::Broken {
+            body.reset(Reason::CANCEL);
+        }
+        self.outgoing = Outgoing::Done;
+        if sent == Sent::Broken { Err(Reason::CANCEL) } else { Ok(()) }
+    }
+}
