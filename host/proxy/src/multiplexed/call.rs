@@ -1,9 +1,10 @@
 //! One request and its answer: a stream of a connection, driven by whoever uses it.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
+    mem,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -11,7 +12,10 @@ use bytes::Bytes;
 use h2::{Reason, SendStream, client::ResponseFuture};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::EXPECT, request::Parts};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{Sleep, sleep},
+};
 
 use super::Place;
 use crate::{
@@ -26,8 +30,6 @@ pub(crate) struct Call {
     answer: Option<ResponseFuture>,
     incoming: Option<StreamBody>,
     outgoing: Outgoing,
-    /// Until the endpoint asks for the body, or this is over, the body waits.
-    hold: Option<Pin<Box<Sleep>>>,
     /// How often the endpoint has said something before its answer.
     informed: u32,
     place: Place,
@@ -36,10 +38,22 @@ pub(crate) struct Call {
 enum Outgoing {
     /// All of it is with the library, or unwanted.
     Done,
-    Body(BodySender<RequestBody>),
+    /// What drives it waits for the answer.
+    Body(Upload),
+    /// The answer has come first: a client that takes none of it for a while may still be sending.
+    OnItsOwn { _rest: Rest },
     /// There is no body, but what will be said over the stream once it is open.
     Open(SendStream<Bytes>),
 }
+
+struct Upload {
+    body: BodySender<RequestBody>,
+    /// Until the endpoint asks for the body, or this is over, it waits.
+    hold: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is left of a request, in a task that ends with this.
+struct Rest(JoinHandle<()>);
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -74,11 +88,13 @@ impl Call {
         };
         let outgoing = match (has_body, is_open) {
             (_, true) => Outgoing::Open(stream),
-            (true, false) => Outgoing::Body(BodySender::new(body, stream)),
+            (true, false) => {
+                let hold = hold.map(|hold| Box::pin(sleep(hold)));
+                Outgoing::Body(Upload { body: BodySender::new(body, stream), hold })
+            }
             (false, false) => Outgoing::Done,
         };
-        let hold = hold.map(|hold| Box::pin(sleep(hold)));
-        Ok(Self { answer: Some(answer), incoming: None, outgoing, hold, informed: 0, place })
+        Ok(Self { answer: Some(answer), incoming: None, outgoing, informed: 0, place })
     }
 
     /// Sends on, and waits for the answer's head. `inform` gets what the endpoint says before that, but for "100 Continue".
@@ -95,7 +111,11 @@ impl Call {
                 _ if self.informed > MAX_INFORMATIONAL => {
                     return Poll::Ready(Err(Broken::Bad("too much before the answer")));
                 }
-                StatusCode::CONTINUE => self.hold = None,
+                StatusCode::CONTINUE => {
+                    if let Outgoing::Body(upload) = &mut self.outgoing {
+                        upload.hold = None;
+                    }
+                }
                 StatusCode::SWITCHING_PROTOCOLS => {
                     return Poll::Ready(Err(Broken::Bad("a switch of protocols that HTTP/2 does not have")));
                 }
@@ -107,18 +127,36 @@ impl Call {
             self.answer = None;
             self.incoming = Some(StreamBody::new(stream, &head.headers));
             self.place.answered();
+            self.let_go();
             return Poll::Ready(Ok(Response::from_parts(head, ())));
         }
-        match self.send(cx) {
-            Ok(()) => Poll::Pending,
-            Err(reason) => Poll::Ready(Err(Broken::Closed(reason.into()))),
+        if let Outgoing::Body(upload) = &mut self.outgoing
+            && let Poll::Ready(sent) = upload.poll(cx)
+        {
+            self.outgoing = Outgoing::Done;
+            if sent == Sent::Broken {
+                return Poll::Ready(Err(Broken::Closed(Reason::CANCEL.into())));
+            }
         }
+        Poll::Pending
     }
 
-    /// The next part of the answer's body; what is left of the request goes out meanwhile.
+    /// Lets what is left of the request go out by itself.
+    fn let_go(&mut self) {
+        self.outgoing = match mem::replace(&mut self.outgoing, Outgoing::Done) {
+            Outgoing::Body(mut upload) => {
+                // If it breaks off, so does the answer, and says why.
+                let rest = async move {
+                    let _ = poll_fn(|cx| upload.poll(cx)).await;
+                };
+                Outgoing::OnItsOwn { _rest: Rest(tokio::task::spawn_local(rest)) }
+            }
+            other => other,
+        };
+    }
+
+    /// The next part of the answer's body.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        // If it breaks off, so does the answer, and says why.
-        let _ = self.send(cx);
         match &mut self.incoming {
             Some(incoming) => incoming.poll_frame(cx),
             None => Poll::Ready(None),
@@ -143,21 +181,25 @@ impl Call {
             _ => None,
         }
     }
+}
 
-    /// Sends what there is of the body. An error takes the request back.
-    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        let Outgoing::Body(body) = &mut self.outgoing else { return Ok(()) };
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Upload {
+    /// Sends what there is. If it breaks off, the request is taken back.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Sent> {
         if let Some(hold) = &mut self.hold {
-            if hold.as_mut().poll(cx).is_pending() {
-                return Ok(());
-            }
+            ready!(hold.as_mut().poll(cx));
             self.hold = None;
         }
-        let Poll::Ready(sent) = body.poll(cx) else { return Ok(()) };
+        let sent = ready!(self.body.poll(cx));
         if sent == Sent::Broken {
-            body.reset(Reason::CANCEL);
+            self.body.reset(Reason::CANCEL);
         }
-        self.outgoing = Outgoing::Done;
-        if sent == Sent::Broken { Err(Reason::CANCEL) } else { Ok(()) }
+        Poll::Ready(sent)
     }
 }

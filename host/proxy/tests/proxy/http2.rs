@@ -328,3 +328,32 @@ async fn a_large_upload_goes_at_an_http2_endpoint_s_pace() {
     client.send(&"x".repeat(SIZE)).await;
     assert_eq!(client.response("POST").await.unwrap().text(), SIZE.to_string());
 }
+
+#[tokio::test]
+async fn a_client_may_send_on_while_it_reads_nothing() {
+    const SIZE: usize = 1_000_000;
+    // Answers at once with more than a client's window, and takes what comes meanwhile.
+    let (said, mut heard) = mpsc::unbounded_channel();
+    let origin = server(move |request, mut respond| {
+        let said = said.clone();
+        async move {
+            let (_, mut body) = request.into_parts();
+            let mut stream = respond.send_response(answer(200), false).unwrap();
+            stream.reserve_capacity(SIZE);
+            stream.send_data(vec![b'y'; SIZE].into(), true).unwrap();
+            said.send(whole(&mut body).await.map(|body| body.len())).unwrap();
+        }
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], http2_settings()).await;
+    let stream = tokio::net::TcpStream::connect(proxy.http2).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://test/").body(()).unwrap();
+    let (answer, mut upload) = client.send_request(request, false).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    upload.reserve_capacity(SIZE);
+    upload.send_data(vec![b'x'; SIZE].into(), true).unwrap();
+    assert_eq!(heard.recv().await.unwrap(), Some(SIZE));
+    assert_eq!(whole(&mut body).await.unwrap().len(), SIZE);
+}
