@@ -379,10 +379,10 @@ impl Seat {
         instance.lane.seated(self.worker, self.wants_explanations());
         let at = self.clock.now();
         self.tick_at = if instance.exports.timer { at } else { u64::MAX };
-        self.occupant = Some(instance);
+        let replaced = self.occupant.replace(instance);
         // What it asked for when it was shown the endpoints.
         self.settle();
-        Ok(Installed { carried, at })
+        Ok(Installed { carried, at, _replaced: replaced })
     }
 
     fn save(&mut self) -> Option<Saved> {

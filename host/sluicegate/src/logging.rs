@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use sluicegate_control::config::{Log, LogFormat};
+use tracing::Level;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -14,8 +15,7 @@ pub(crate) fn start(log: &Log) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(io::stderr());
     let terminal = io::stderr().is_terminal();
     // RUST_LOG, where set, has the last word: for finding out about one module.
-    let level = log.level.to_string().to_lowercase();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives(log.level)));
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Human => false,
@@ -28,4 +28,23 @@ pub(crate) fn start(log: &Log) -> WorkerGuard {
         subscriber.with(fmt::layer().with_ansi(terminal).with_target(false).with_writer(writer)).init();
     }
     guard
+}
+
+/// The level is for what this proxy says. At `debug`, a compiler describes every function that it works on, for which it
+/// takes several times as long.
+fn directives(level: Level) -> String {
+    format!("{},sluicegate={level}", level.min(Level::INFO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_no_more_talkative_than_info() {
+        assert_eq!(directives(Level::TRACE), "INFO,sluicegate=TRACE");
+        assert_eq!(directives(Level::DEBUG), "INFO,sluicegate=DEBUG");
+        assert_eq!(directives(Level::INFO), "INFO,sluicegate=INFO");
+        assert_eq!(directives(Level::ERROR), "ERROR,sluicegate=ERROR");
+    }
 }

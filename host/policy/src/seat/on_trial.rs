@@ -161,9 +161,10 @@ impl Seat {
         let at = self.clock.now();
         let tick_at = if instance.exports.timer { at } else { u64::MAX };
         if let Some(trial) = self.trial.as_mut().filter(|trial| trial.generation == instance.generation.number) {
-            (trial.instance, trial.tick_at) = (Some(instance), tick_at);
+            let replaced = trial.instance.replace(instance);
+            trial.tick_at = tick_at;
             self.tell_candidate(|seat| drop(seat.settle()));
-            return Ok(Installed { carried: None, at });
+            return Ok(Installed { carried: None, at, _replaced: replaced });
         }
         let saved = if instance.exports.state { self.save() } else { None };
         let carried = match &saved {
@@ -175,7 +176,7 @@ impl Seat {
         trial.see(&self.snapshot);
         self.trial = Some(Box::new(trial));
         self.tell_candidate(|seat| drop(seat.settle()));
-        Ok(Installed { carried, at: self.clock.now() })
+        Ok(Installed { carried, at: self.clock.now(), _replaced: None })
     }
 
     /// Ends the trial. The candidate takes the seat if it is to be promoted; says whether it did.

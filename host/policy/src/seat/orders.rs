@@ -21,12 +21,13 @@ pub struct Report {
 }
 
 /// How an instance took its seat.
-#[derive(Debug)]
 pub struct Installed {
     /// Whether state was carried over: none when there was none, an error when the successor refused it.
     pub carried: Option<Result<(), String>>,
     /// When it began to serve, on the data path's clock.
     pub at: u64,
+    /// Who sat there before. To unmap its memory takes longer than all else of a switch, so the worker does not do it.
+    pub(super) _replaced: Option<Instance>,
 }
 
 /// What the control side wants of a seat.
