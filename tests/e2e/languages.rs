@@ -92,9 +92,8 @@ fn javascript() {
     picks_as_the_built_in_one("p2c-javascript", "portable", &["javascript"], as_a_double);
 }
 
-/// Seventeen megabytes, which take a quarter of a minute to compile, each time: by hand, with `--ignored`.
+/// Eighteen megabytes, which take some ten seconds to compile, each time.
 #[test]
-#[ignore = "compiles for minutes"]
 fn python() {
     picks_as_the_built_in_one("p2c-python", "portable", &["python"], whole);
 }
