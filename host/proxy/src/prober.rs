@@ -211,7 +211,7 @@ async fn ask_http2(
     if is_new {
         endpoint.metrics.connections_opened.increment(1);
     }
-    let mut call = Call::begin(place, to_http2(head, settings), RequestBody::Empty, None, false).ok()?;
+    let mut call = Call::begin(place, to_http2(head, settings).ok()?, RequestBody::Empty, None, false).ok()?;
     let response = poll_fn(|cx| call.poll_answer(cx, |_, _| {})).await.ok()?;
     // To its end, if that is near: a stream that is reset looks like an attack to its server, if there are many.
     let mut bytes = 0;

@@ -66,28 +66,43 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> Result<(), h2
         poll_fn(|cx| if client.is_ending(cx) { Poll::Ready(None) } else { handshake.as_mut().poll(cx).map(Some) });
     let Some(mut connection) = connection.await.transpose()? else { return Ok(()) };
     let silence = Silence::new(connection.ping_pong(), PING_INTERVAL, PING_TIMEOUT);
-    client.watch(pin!(Serving { client: Rc::clone(&client), connection, silence })).await.map(drop)
+    client.watch(pin!(Serving { client: Rc::clone(&client), connection, silence, heard: 0 })).await.map(drop)
 }
 
 struct Serving {
     client: Rc<ClientConnection>,
     connection: Connection<Guarded, Bytes>,
     silence: Silence,
+    /// How often it was found that something had come.
+    heard: u64,
+}
+
+impl Serving {
+    /// Takes requests in. Ready when the connection is over.
+    fn accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        while let Some((request, respond)) = ready!(self.connection.poll_accept(cx)).transpose()? {
+            tokio::task::spawn_local(answer(Rc::clone(&self.client), request, respond));
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Future for Serving {
     type Output = Result<(), h2::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { client, connection, silence } = &mut *self;
-        let quiet = || if client.traffic.received.take() { Duration::ZERO } else { PING_INTERVAL };
-        if silence.poll(cx, quiet).is_ready() {
+        let served = self.accept(cx);
+        let Self { client, connection, silence, heard } = &mut *self;
+        let last = || {
+            let has_spoken = client.traffic.received.take();
+            *heard += u64::from(has_spoken);
+            (*heard, if has_spoken { Duration::ZERO } else { Duration::MAX })
+        };
+        if served.is_pending() && silence.poll(cx, last).is_ready() {
             connection.abrupt_shutdown(Reason::NO_ERROR);
+            return self.accept(cx);
         }
-        while let Some((request, respond)) = ready!(connection.poll_accept(cx)).transpose()? {
-            tokio::task::spawn_local(answer(Rc::clone(client), request, respond));
-        }
-        Poll::Ready(Ok(()))
+        served
     }
 }
 

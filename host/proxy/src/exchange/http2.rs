@@ -53,7 +53,7 @@ pub(super) async fn send(
         }
         let mut deadline = Deadline::new(record, settings.response_timeout, now, inbound.body.upload());
         // The head stays: the endpoint may say that it has not looked at the request.
-        let mut head = to_http2(&inbound.head.parts, settings);
+        let mut head = to_http2(&inbound.head.parts, settings)?;
         if is_websocket {
             websocket::connect(&mut head);
         }
@@ -142,18 +142,20 @@ fn unseen(error: &h2::Error) -> Option<Unseen> {
     }
 }
 
-/// Says in HTTP/2's way where a request is to go.
-pub(crate) fn to_http2(head: &Parts, settings: &ClusterSettings) -> Parts {
+/// Says in HTTP/2's way where a request is to go. Without a host, the library says nothing of that; a host that is no
+/// authority can't be said.
+pub(crate) fn to_http2(head: &Parts, settings: &ClusterSettings) -> Result<Parts, Failure> {
     let mut head = head.clone();
     // What the connection says by itself, and what only HTTP/1.1 needs.
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
         head.headers.remove(name);
     }
-    let host = head.headers.remove(HOST);
-    let mut parts = mem::take(&mut head.uri).into_parts();
-    parts.scheme = Some(if settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
-    parts.authority = host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    // Without an authority, a host that is no authority: the library refuses to send that.
-    head.uri = Uri::from_parts(parts).unwrap_or_default();
-    head
+    if let Some(host) = head.headers.remove(HOST).filter(|host| !host.is_empty()) {
+        let bad = || Failure::BadRequest("a Host header that HTTP/2 has no word for");
+        let mut parts = mem::take(&mut head.uri).into_parts();
+        parts.scheme = Some(if settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|_| bad())?);
+        head.uri = Uri::from_parts(parts).map_err(|_| bad())?;
+    }
+    Ok(head)
 }

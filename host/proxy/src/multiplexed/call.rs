@@ -1,16 +1,20 @@
 //! One request and its answer: a stream of a connection, driven by whoever uses it.
 
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     mem,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use h2::{Reason, SendStream, client::ResponseFuture};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::EXPECT, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, EXPECT},
+    request::Parts,
+};
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     task::JoinHandle,
@@ -42,6 +46,8 @@ enum Outgoing {
     Body(Upload),
     /// The answer has come first: a client that takes none of it for a while may still be sending.
     OnItsOwn { _rest: Rest },
+    /// The library has all of it, and no room yet for all that it has.
+    Waiting { _last: Last },
     /// There is no body, but what will be said over the stream once it is open.
     Open(SendStream<Bytes>),
 }
@@ -54,6 +60,9 @@ struct Upload {
 
 /// What is left of a request, in a task that ends with this.
 struct Rest(JoinHandle<()>);
+
+/// What is left of a body with the library. An endpoint that answers without taking it does not hold it for ever.
+struct Last(SendStream<Bytes>);
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -82,9 +91,22 @@ impl Call {
         if hold.is_some() {
             request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
         }
+        if !is_open
+            && let Some(length) = body.size_hint().exact()
+            && (length > 0 || [Method::POST, Method::PUT, Method::PATCH].contains(request.method()))
+        {
+            // As RFC 9110, section 8.6, has it: not every server behind the endpoint knows HTTP/2's own end.
+            request.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+        }
         let (answer, stream) = match sender.send_request(request, !has_body && !is_open) {
             Ok(sent) => sent,
-            Err(error) => return Err((error, body)),
+            Err(error) => {
+                // It may go on for long with the requests that it has: after a farewell, or at the last stream's number.
+                if let Poll::Ready(Err(_)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+                    place.connection.is_suspect.set(true);
+                }
+                return Err((error, body));
+            }
         };
         let outgoing = match (has_body, is_open) {
             (_, true) => Outgoing::Open(stream),
@@ -133,7 +155,12 @@ impl Call {
         if let Outgoing::Body(upload) = &mut self.outgoing
             && let Poll::Ready(sent) = upload.poll(cx)
         {
-            self.outgoing = Outgoing::Done;
+            self.outgoing = match mem::replace(&mut self.outgoing, Outgoing::Done) {
+                Outgoing::Body(upload) => {
+                    upload.into_last().map_or(Outgoing::Done, |_last| Outgoing::Waiting { _last })
+                }
+                other => other,
+            };
             if sent == Sent::Broken {
                 return Poll::Ready(Err(Broken::Closed(Reason::CANCEL.into())));
             }
@@ -148,6 +175,9 @@ impl Call {
                 // If it breaks off, so does the answer, and says why.
                 let rest = async move {
                     let _ = poll_fn(|cx| upload.poll(cx)).await;
+                    if let Some(_last) = upload.into_last() {
+                        pending::<()>().await;
+                    }
                 };
                 Outgoing::OnItsOwn { _rest: Rest(tokio::task::spawn_local(rest)) }
             }
@@ -189,7 +219,19 @@ impl Drop for Rest {
     }
 }
 
+impl Drop for Last {
+    fn drop(&mut self) {
+        // If it has gone out meanwhile, that is nothing.
+        self.0.send_reset(Reason::CANCEL);
+    }
+}
+
 impl Upload {
+    /// When all of it is with the library: what that may still have of it.
+    fn into_last(self) -> Option<Last> {
+        self.body.into_waiting().map(Last)
+    }
+
     /// Sends what there is. If it breaks off, the request is taken back.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Sent> {
         if let Some(hold) = &mut self.hold {

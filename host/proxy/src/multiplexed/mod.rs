@@ -172,12 +172,12 @@ impl Connection {
         tokio::task::spawn_local(async move {
             let life = of_task;
             let driven = poll_fn(|cx| {
-                if silence.poll(cx, || life.quiet()).is_ready() {
-                    // The requests on it end with it.
-                    return Poll::Ready(Err(BodyError::from("it gave no sign of life")));
-                }
                 let polled = Pin::new(&mut connection).poll(cx).map_err(BodyError::from);
                 life.listen();
+                if polled.is_pending() && silence.poll(cx, || life.last()).is_ready() {
+                    // The requests on it end with it.
+                    return Poll::Ready(Err("it gave no sign of life".into()));
+                }
                 polled
             });
             let ended = driven.await;
@@ -220,12 +220,12 @@ impl Life {
         now
     }
 
-    /// For how long nothing has come to the requests under way.
-    fn quiet(&self) -> Duration {
-        if self.streams.get() == 0 {
-            return Duration::ZERO;
-        }
-        Duration::from_nanos(self.listen().saturating_sub(self.heard.get()))
+    /// When something last came, and for how long nothing has come to the requests under way.
+    fn last(&self) -> (u64, Duration) {
+        let now = self.listen();
+        let heard = self.heard.get();
+        let quiet = if self.streams.get() == 0 { 0 } else { now.saturating_sub(heard) };
+        (heard, Duration::from_nanos(quiet))
     }
 }
 

@@ -357,3 +357,77 @@ async fn a_client_may_send_on_while_it_reads_nothing() {
     assert_eq!(heard.recv().await.unwrap(), Some(SIZE));
     assert_eq!(whole(&mut body).await.unwrap().len(), SIZE);
 }
+
+#[tokio::test]
+async fn a_connection_that_says_farewell_to_new_requests_is_left_while_old_ones_go_on() {
+    // The first connection's first answer does not end; with the second request it says that it takes no more.
+    let farewell: Vec<u8> = [1_u32.to_be_bytes(), 0_u32.to_be_bytes()].concat();
+    let origin = http2(move |number, id| match (number, id) {
+        (0, 1) => {
+            let mut head = ok(id);
+            // Without the end of the stream.
+            head[4] = 4;
+            head
+        }
+        (0, _) => frame(7, 0, &farewell),
+        _ => ok(id),
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], http2_settings()).await;
+    let mut long = proxy.connect().await;
+    long.send(GET).await;
+    assert_eq!(long.head().await.unwrap().status(), 200);
+    for request in [POST, GET, POST, GET] {
+        assert_eq!(ask(&proxy, request).await.status(), 200);
+    }
+    assert_eq!(origin.connections(), 2);
+    assert_eq!(proxy.read(0, sluicegate_core::Signal::InFlight), 1, "the long one goes on");
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_waited_for_while_its_connection_answers_pings() {
+    let origin = server(|_, mut respond| async move {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let _ = respond.send_response(answer(204), true);
+    })
+    .await;
+    let settings = ClusterSettings {
+        ping_interval: Duration::from_millis(50),
+        response_timeout: Duration::from_secs(20),
+        ..http2_settings()
+    };
+    let proxy = Proxy::new(&[origin.address], settings).await;
+    for _ in 0..2 {
+        let answer = ask(&proxy, GET).await;
+        assert_eq!(answer.status(), 204, "{answer:?}");
+        // Nobody pings while nobody waits.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn what_an_http2_endpoint_hears_of_a_request() {
+    let origin = server(|request, mut respond| async move {
+        let length = request.headers().get("content-length").map_or("none", |length| length.to_str().unwrap());
+        let authority = request.uri().authority().map_or("nobody", |authority| authority.as_str());
+        let said = format!("{} {} {authority} {length}", request.method(), request.uri().path());
+        let mut stream = respond.send_response(answer(200), false).unwrap();
+        stream.send_data(said.into(), true).unwrap();
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], http2_settings()).await;
+    for (request, said) in [
+        ("GET /a HTTP/1.1\r\nHost: test\r\n\r\n", "GET /a test none"),
+        ("GET /a HTTP/1.1\r\nHost: test:8080\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "GET /a test:8080 none"),
+        ("POST /a HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n", "POST /a test 0"),
+        ("POST /a HTTP/1.1\r\nHost: test\r\n\r\n", "POST /a test 0"),
+        ("PUT /a HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nok", "PUT /a test 2"),
+        ("DELETE /a HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "DELETE /a test none"),
+        // Without a host, the path is still the path.
+        ("GET /a HTTP/1.1\r\nHost:\r\n\r\n", "GET /a nobody none"),
+    ] {
+        let answer = ask(&proxy, request).await;
+        assert_eq!((answer.status(), answer.text()), (200, said), "{request}");
+    }
+}
