@@ -57,8 +57,22 @@ fn policies() -> Findings {
     findings
 }
 
+fn workers() -> Findings {
+    let mut findings = Findings::default();
+    for (name, throughput, cpu, busy) in [("one", 1e4, 50.0, 0.5), ("two", 1.6e4, 52.0, 0.8)] {
+        findings.add(format!("{name}/throughput"), "requests/s", Better::Higher, throughput);
+        findings.add(format!("{name}/cpu"), "us/request", Better::Lower, cpu);
+        findings.add(format!("{name}/busy"), "processors", Better::Neither, busy);
+        findings.add(format!("{name}/others"), "processors", Better::Neither, 1.2);
+    }
+    for scaling in [1.9, 1.92, 1.94] {
+        findings.add("scaling", "of one worker", Better::Higher, scaling);
+    }
+    findings
+}
+
 fn parts() -> Parts {
-    Parts([kept("response", response()), kept("policies", policies())].into())
+    Parts([kept("response", response()), kept("policies", policies()), kept("workers", workers())].into())
 }
 
 /// The report of small data, word by word. `UPDATE_GOLDEN=1` writes it anew.
