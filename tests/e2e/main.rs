@@ -34,6 +34,7 @@ mod state;
 mod suites;
 mod swaps;
 mod trials;
+mod trust;
 mod upgrade;
 mod websocket;
 
