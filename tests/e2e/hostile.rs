@@ -72,7 +72,7 @@ fn loops_forever() {
 #[test]
 fn loops_forever_later() {
     let pick = "(if (i32.gt_u (global.get $turn) (i32.const 100)) (then (loop $again (br $again)))) (i32.const 0)";
-    rolled_back("timeout", "deadline of 1ms", pick, "");
+    rolled_back("timeout", "deadline of 100ms", pick, "");
 }
 
 #[test]

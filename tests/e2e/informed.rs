@@ -83,12 +83,7 @@ impl Backend {
 
 fn config(policy: &str, backends: &[Arc<Backend>]) -> String {
     let endpoints: Vec<String> = backends.iter().map(|backend| format!("\"{}\"", backend.address)).collect();
-    // The kit's text ends in the [policy] section. A machine that stands still is no policy's fault, and a policy that was
-    // taken for hung begins anew.
-    format!(
-        "pick_timeout_ms = 100\n[[route]]\ncluster = \"api\"\n[cluster.api]\npolicy = {policy}\nendpoints = [{}]\n",
-        endpoints.join(", ")
-    )
+    format!("[[route]]\ncluster = \"api\"\n[cluster.api]\npolicy = {policy}\nendpoints = [{}]\n", endpoints.join(", "))
 }
 
 /// Who answers so many requests, one after the other: how many of them each backend gets.
@@ -234,7 +229,7 @@ fn with_one_worker(config: &str) -> Proxy {
     let dir = tempfile::TempDir::new().unwrap();
     let text = format!(
         "[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[runtime]\nworkers = 1\n\
-         [log]\nformat = \"json\"\naccess = false\n[policy]\ncache = false\n{config}"
+         [log]\nformat = \"json\"\naccess = false\n[policy]\ncache = false\npick_timeout_ms = 100\n{config}"
     );
     fs::write(dir.path().join("sluicegate.toml"), text).unwrap();
     Proxy::start_as_it_is(dir)

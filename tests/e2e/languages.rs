@@ -58,8 +58,7 @@ fn picks_as_the_built_in_one(folder: &str, lane: &str, toolchains: &[&str], seen
 /// All endpoints answer, and nothing is left to the fallback.
 fn serves(file: &Path) {
     let origins = Origin::several(3);
-    // An interpreter needs more than a millisecond now and then, here on a machine that runs other tests meanwhile.
-    let config = format!("pick_timeout_ms = 100\n{}", config("{ file = \"policy.wasm\" }", &origins));
+    let config = config("{ file = \"policy.wasm\" }", &origins);
     let proxy = Proxy::start(&config, |dir| {
         fs::copy(file, dir.join("policy.wasm")).unwrap();
     });

@@ -15,6 +15,7 @@ mod artifact;
 mod asked;
 mod cache;
 mod clock;
+mod deadline;
 mod engine;
 mod fallback;
 mod fault;

@@ -1,13 +1,13 @@
 //! What an instance's host functions work on: the endpoints shown, the request being balanced, limits, the log.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use rustix::time::{ClockId, clock_gettime};
 use sluicegate_core::{ClusterSnapshot, EndpointId, Signal};
-use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, bail};
+use wasmtime::{ResourceLimiter, bail};
 
 use crate::{
     Asked, Fault, Needs, RequestHead, Uses,
+    deadline::Deadline,
     engine::{Limits, Pacer},
     fault::Trace,
     meters::Meters,
@@ -43,7 +43,7 @@ pub(crate) struct HostState {
     pub(crate) limiter: Limiter,
     /// The module's memory and allocator; of a core module only, and once it stands.
     pub(crate) guest: Option<Guest>,
-    pacer: Arc<Pacer>,
+    pub(crate) pacer: Arc<Pacer>,
     log: Log,
 }
 
@@ -59,7 +59,7 @@ impl HostState {
             meters: Meters::default(),
             shared,
             explains: false,
-            deadline: Deadline { callback: "start", limit: limits.setup_timeout, cpu_start: None },
+            deadline: Deadline::new("start", limits.setup_timeout),
             limiter: Limiter { memory_bytes: limits.memory_bytes, in_use: 0, refused: None },
             guest: None,
             pacer,
@@ -165,28 +165,6 @@ impl HostState {
 pub(crate) struct Guest {
     pub(crate) memory: wasmtime::Memory,
     pub(crate) realloc: wasmtime::TypedFunc<(u32, u32, u32, u32), u32>,
-}
-
-/// A call's deadline.
-///
-/// The engine's epoch ticks in wall time. A worker that the kernel has put aside in the middle of a call must not be
-/// blamed on the policy, so once the first tick has passed, what counts is the thread's own processor time. Reading
-/// that is a system call, but only calls that last for a tick come to it.
-pub(crate) struct Deadline {
-    pub(crate) callback: &'static str,
-    pub(crate) limit: Duration,
-    pub(crate) cpu_start: Option<Duration>,
-}
-
-/// The epoch callback: whether a call that has seen a tick pass may go on.
-pub(crate) fn at_tick(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<UpdateDeadline> {
-    let HostState { deadline, pacer, .. } = store.data_mut();
-    pacer.hurry();
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let used = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
-    let start = *deadline.cpu_start.get_or_insert(used);
-    let over = used.saturating_sub(start) >= deadline.limit;
-    Ok(if over { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
 }
 
 /// Bounds what an instance may allocate.

@@ -4,7 +4,11 @@ use std::{mem, sync::Arc, time::Duration};
 
 use wasmtime::Store;
 
-use crate::{Engine, Fault, RequestHead, state};
+use crate::{
+    Engine, Fault, RequestHead,
+    deadline::{self, Deadline},
+    state,
+};
 
 /// A store, ready for calls.
 pub(super) struct Session {
@@ -20,7 +24,7 @@ impl Session {
         let state = state::HostState::new(surroundings, &engine.limits, Arc::clone(&engine.pacer));
         let mut store = Store::new(&engine.wasm, state);
         store.limiter(|state| &mut state.limiter);
-        store.epoch_deadline_callback(state::at_tick);
+        store.epoch_deadline_callback(deadline::at_tick);
         store.set_epoch_deadline(1);
         if engine.is_metered {
             // It never fails where fuel is counted, and no call comes near to using it up.
@@ -44,7 +48,7 @@ impl Session {
 
     #[inline]
     fn begin(&mut self, callback: &'static str, limit: Duration) {
-        self.store.data_mut().deadline = state::Deadline { callback, limit, cpu_start: None };
+        self.store.data_mut().deadline = Deadline::new(callback, limit);
         self.store.set_epoch_deadline(1);
     }
 
