@@ -21,7 +21,7 @@ use crate::{
     multiplexed::Call,
     record::Record,
     upload::{Lingering, Upload, UploadError},
-    upstream::Upstream,
+    upstream::{Duplex, Upstream},
     watch::Watch,
 };
 
@@ -133,6 +133,8 @@ pub(crate) enum Source {
     Here(Option<Bytes>),
     /// An HTTP/1.1 connection.
     Http1(Box<Upstream>),
+    /// The same while it still takes the request.
+    Early(Duplex),
     /// An HTTP/1.1 connection that carries another protocol from here on.
     Switched(Box<Upstream>),
     /// The same over HTTP/2: a stream that carries it.
@@ -146,6 +148,7 @@ impl Source {
         match self {
             Self::Here(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Self::Http1(upstream) => upstream.poll_frame(cx).map_err(Into::into),
+            Self::Early(duplex) => duplex.poll_frame(cx).map_err(Into::into),
             Self::Switched(_) | Self::Opened(_) => Poll::Ready(None),
             Self::Http2(call) => call.poll_frame(cx).map_err(Into::into),
         }
@@ -155,6 +158,7 @@ impl Source {
         match self {
             Self::Here(data) => data.is_none(),
             Self::Http1(upstream) => upstream.is_answered(),
+            Self::Early(duplex) => duplex.is_answered(),
             Self::Switched(_) | Self::Opened(_) => true,
             Self::Http2(call) => call.is_end_stream(),
         }
@@ -164,6 +168,7 @@ impl Source {
         match self {
             Self::Here(data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
             Self::Http1(upstream) => upstream.size_hint(),
+            Self::Early(duplex) => duplex.size_hint(),
             Self::Switched(_) | Self::Opened(_) => SizeHint::with_exact(0),
             Self::Http2(call) => call.size_hint(),
         }
@@ -187,16 +192,18 @@ impl ResponseBody {
 
     /// A body that comes from an endpoint.
     pub(crate) fn relay(mut source: Source, attempt: Attempt, record: Record) -> Self {
-        // Most answers fit into one read: then the connection is free before the client has got anything.
-        if let Source::Http1(upstream) = &mut source
-            && let Some(whole) = upstream.take_whole()
-        {
-            let here = Source::Here((!whole.is_empty()).then_some(whole));
-            if let Source::Http1(upstream) = mem::replace(&mut source, here) {
+        if let Source::Http1(mut upstream) = source {
+            // Most answers fit into one read: then the connection is free before the client has got anything.
+            if let Some(whole) = upstream.take_whole() {
                 attempt.release(upstream);
+                attempt.finish(Outcome::Answered);
+                let here = Source::Here((!whole.is_empty()).then_some(whole));
+                return Self(Kind::Relay(Relay::new(here, None, record)));
             }
-            attempt.finish(Outcome::Answered);
-            return Self(Kind::Relay(Relay::new(source, None, record)));
+            source = match upstream.is_early() {
+                true => Source::Early(Duplex::new(upstream)),
+                false => Source::Http1(upstream),
+            };
         }
         let mut relay = Relay::new(source, Some(attempt), record);
         if relay.source.is_end_stream() {
@@ -249,7 +256,12 @@ impl Relay {
 
     fn finish(&mut self, outcome: Outcome) {
         if let Some(attempt) = self.attempt.take() {
-            if let Source::Http1(upstream) = mem::replace(&mut self.source, Source::Here(None)) {
+            let upstream = match mem::replace(&mut self.source, Source::Here(None)) {
+                Source::Http1(upstream) => Some(upstream),
+                Source::Early(duplex) => duplex.into_upstream(),
+                _ => None,
+            };
+            if let Some(upstream) = upstream {
                 attempt.release(upstream);
             }
             attempt.finish(outcome);

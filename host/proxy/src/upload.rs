@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::task::JoinHandle;
 
 use crate::{client_body::ClientBody, mirror::Copying};
 
@@ -46,6 +47,22 @@ pub(crate) enum UploadError {
     Stream(#[from] h2::Error),
     #[error("the body is longer than its route allows")]
     TooLong,
+}
+
+/// What is left of a request, in a task that ends with this.
+#[derive(Debug)]
+pub(crate) struct Rest(JoinHandle<()>);
+
+impl Rest {
+    pub(crate) fn spawn(rest: impl Future<Output = ()> + 'static) -> Self {
+        Self(tokio::task::spawn_local(rest))
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// For how long the rest of a body is taken from a client after nobody wants it any more. An endpoint may answer

@@ -16,15 +16,13 @@ use http::{
     request::Parts,
 };
 use http_body::{Body, Frame, SizeHint};
-use tokio::{
-    task::JoinHandle,
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 
 use super::Place;
 use crate::{
     body::RequestBody,
     stream::{BodySender, Sent, StreamBody, StreamIo},
+    upload::Rest,
     upstream::MAX_INFORMATIONAL,
 };
 
@@ -57,9 +55,6 @@ struct Upload {
     /// Until the endpoint asks for the body, or this is over, it waits.
     hold: Option<Pin<Box<Sleep>>>,
 }
-
-/// What is left of a request, in a task that ends with this.
-struct Rest(JoinHandle<()>);
 
 /// What is left of a body with the library. An endpoint that answers without taking it does not hold it for ever.
 struct Last(SendStream<Bytes>);
@@ -179,7 +174,7 @@ impl Call {
                         pending::<()>().await;
                     }
                 };
-                Outgoing::OnItsOwn { _rest: Rest(tokio::task::spawn_local(rest)) }
+                Outgoing::OnItsOwn { _rest: Rest::spawn(rest) }
             }
             other => other,
         };
@@ -210,12 +205,6 @@ impl Call {
             }
             _ => None,
         }
-    }
-}
-
-impl Drop for Rest {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

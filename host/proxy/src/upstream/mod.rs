@@ -7,6 +7,7 @@
 //!
 //! An idle connection is polled by nobody; that its endpoint closed it shows when the next request asks.
 
+mod duplex;
 mod receiving;
 mod sending;
 
@@ -38,6 +39,7 @@ use crate::{
 use receiving::{BadAnswer, Receiving};
 use sending::Sending;
 
+pub(crate) use duplex::Duplex;
 pub(crate) use receiving::MAX_HEAD;
 
 /// How much is read at a time while nothing is known of what comes: most answers fit.
@@ -191,10 +193,18 @@ impl Upstream {
         Ok(None)
     }
 
-    /// The next part of the answer's body; what is left of the request goes out meanwhile.
+    /// Whether the answer has come before all of the request has gone out.
+    pub(crate) fn is_early(&self) -> bool {
+        !self.sending.is_over()
+    }
+
+    /// Sends what is left of the request. If it does not come to its end, the answer may still be whole.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sending.poll(&mut self.io, cx).map(drop)
+    }
+
+    /// The next part of the answer's body.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        // If it does not come to its end, the answer may still be whole.
-        let _ = self.sending.poll(&mut self.io, cx);
         loop {
             if let Some(frame) = self.receiving.next(&mut self.input)? {
                 return Poll::Ready(Some(Ok(frame)));

@@ -44,6 +44,8 @@ pub(super) struct Sending {
     hold: Option<Pin<Box<Sleep>>>,
     /// Whether any of the request has gone out.
     pub(super) has_begun: bool,
+    /// Whether some of what was written may still be with TLS.
+    is_held_up: bool,
     /// Why no more can go out.
     broken: Option<io::Error>,
 }
@@ -62,7 +64,7 @@ impl Sending {
         self.lines.clear();
         self.lines.shrink_to(KEPT);
         self.written = 0;
-        (self.has_begun, self.broken) = (false, None);
+        (self.has_begun, self.is_held_up, self.broken) = (false, false, None);
         encode(head, &mut self.lines);
         self.framing = length_of(&head.headers).map_or(Framing::Chunked, Framing::Sized);
         let has_body = !body.is_end_stream() && self.framing != Framing::Sized(0);
@@ -83,6 +85,11 @@ impl Sending {
     /// Whether all of it has gone out.
     pub(super) fn is_done(&self) -> bool {
         self.broken.is_none() && self.body.is_none() && self.is_flushed()
+    }
+
+    /// Whether all of it has gone out, or no more can.
+    pub(super) fn is_over(&self) -> bool {
+        self.broken.is_some() || self.is_done()
     }
 
     /// Gives up what has not gone out. The body, if none of it was asked for.
@@ -123,6 +130,10 @@ impl Sending {
     }
 
     fn is_flushed(&self) -> bool {
+        self.is_written() && !self.is_held_up
+    }
+
+    fn is_written(&self) -> bool {
         self.written == self.lines.len() && self.piece.is_empty() && self.tail.is_empty()
     }
 
@@ -218,7 +229,7 @@ impl Sending {
 
     /// Writes what is there.
     fn poll_written(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.is_flushed() {
+        while !self.is_written() {
             let lines = &self.lines[self.written..];
             let count = if self.piece.is_empty() && self.tail.is_empty() {
                 ready!(Write::poll_write(Pin::new(&mut *io), cx, lines))?
@@ -229,14 +240,18 @@ impl Sending {
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.has_begun = true;
+            (self.has_begun, self.is_held_up) = (true, true);
             let from_lines = count.min(lines.len());
             let from_piece = (count - from_lines).min(self.piece.len());
             self.written += from_lines;
             self.piece.advance(from_piece);
             self.tail = &self.tail[count - from_lines - from_piece..];
         }
-        Pin::new(io).poll_flush(cx)
+        if self.is_held_up {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.is_held_up = false;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

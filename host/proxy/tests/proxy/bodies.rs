@@ -9,7 +9,10 @@ use std::{
 };
 
 use sluicegate_core::Signal;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc::unbounded_channel,
+};
 
 use crate::support::{GET, Origin, Proxy, QUICK, eventually};
 
@@ -172,6 +175,46 @@ async fn an_answer_may_come_before_the_request_is_whole() {
     drop(client);
     proxy.settle().await;
     eventually("the connection is not reused", || proxy.read(0, Signal::Connections) == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_may_send_on_while_it_reads_nothing() {
+    const SIZE: usize = 32 * MIB;
+    // Answers at once with more than all buffers hold, and takes what comes meanwhile: the last of it is a `z`.
+    let (said, mut heard) = unbounded_channel();
+    let origin = Origin::new(move |mut wire, _| {
+        let said = said.clone();
+        async move {
+            wire.head().await.unwrap();
+            wire.send(&format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {SIZE}\r\n\r\n")).await;
+            let (mut reader, mut writer) = wire.stream.split();
+            let answer = async { writer.write_all(&vec![b'y'; SIZE]).await.unwrap() };
+            let take = async {
+                let (mut piece, mut count) = (vec![0; 65536], 0);
+                while !piece[..count].contains(&b'z') {
+                    count = reader.read(&mut piece).await.unwrap();
+                    assert!(count > 0, "the upload ended");
+                }
+                said.send(()).unwrap();
+            };
+            tokio::join!(answer, take);
+            wire.ended().await;
+        }
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let (size, chunk) = (format!("Content-Length: {SIZE}\r\n\r\n"), format!("{SIZE:x}\r\n"));
+    let chunked = format!("Transfer-Encoding: chunked\r\n\r\n{chunk}");
+    for (framing, end) in [(size, "z"), (chunked, "z\r\n0\r\n\r\n")] {
+        let mut client = proxy.connect().await;
+        client.send(&format!("POST / HTTP/1.1\r\nHost: test\r\n{framing}")).await;
+        assert_eq!(client.head().await.unwrap().start, "HTTP/1.1 200 OK");
+        client.send(&"x".repeat(SIZE - 1)).await;
+        client.send(end).await;
+        heard.recv().await.unwrap();
+        assert_eq!(client.exactly(SIZE).await.unwrap(), vec![b'y'; SIZE]);
+        proxy.settle().await;
+    }
 }
 
 #[tokio::test]
