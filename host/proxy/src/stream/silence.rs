@@ -51,3 +51,62 @@ impl Silence {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::poll_fn};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+
+    /// Whether a connection is left within so many intervals. `heard` says when something last came, in intervals.
+    fn is_left_within(intervals: u32, heard: impl Fn(Duration) -> Duration) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let began = Instant::now();
+            let mut silence = Silence::new(None, SHORT, SHORT);
+            let left = poll_fn(|cx| {
+                silence.poll(cx, || {
+                    let last = heard(began.elapsed());
+                    (last.as_nanos() as u64, began.elapsed().saturating_sub(last))
+                })
+            });
+            tokio::time::timeout(SHORT * intervals, left).await.is_ok()
+        })
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_sign_of_death() {
+        assert!(is_left_within(100, |_| Duration::ZERO));
+    }
+
+    #[test]
+    fn who_says_something_each_time_stays() {
+        assert!(!is_left_within(10, |now| now));
+    }
+
+    #[test]
+    fn a_sign_of_life_without_an_answer_does_not_end_the_watch() {
+        // Asked at the end of the first interval, it says something else, and then nothing any more.
+        let (last, asked) = (SHORT * 3 / 2, Cell::new(0));
+        let left = is_left_within(100, |now| {
+            asked.set(asked.get() + 1);
+            if now < last { Duration::ZERO } else { last }
+        });
+        assert!(left && asked.get() > 2, "{}", asked.get());
+    }
+
+    #[test]
+    fn a_worker_that_stood_still_does_not_blame_its_peers() {
+        // What came meanwhile came at its last moment, for all that the worker knows.
+        let still = Cell::new(true);
+        assert!(!is_left_within(10, |now| {
+            if still.replace(false) {
+                std::thread::sleep(SHORT * 5);
+                return Duration::ZERO;
+            }
+            now
+        }));
+    }
+}
