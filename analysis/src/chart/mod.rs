@@ -124,6 +124,13 @@ impl Legend {
     }
 }
 
+/// A chart by itself: some who show it take the reader's colours for it, and others for what is behind it.
+pub(crate) fn on_paper(svg: &str) -> String {
+    const PAPER: &str = ".paper{fill:#fff}@media (prefers-color-scheme:dark){.paper{fill:#16181c}}</style>\
+                         <rect class=\"paper\" width=\"100%\" height=\"100%\"/>";
+    svg.replacen("</style>", PAPER, 1)
+}
+
 /// The reader's colours instead of black, and words for who cannot see.
 fn finish(svg: &str, height: u32, alt: &str) -> String {
     const STYLE: &str = ".chart{color:#1b1b1b;--grid:#d9d9d9;font-family:system-ui,sans-serif}\

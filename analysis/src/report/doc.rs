@@ -20,6 +20,8 @@ pub(crate) enum Block {
     },
     /// Something long, closed at first.
     Code(String, String),
+    /// The same, of a table.
+    Folded(String, Vec<String>, Vec<Vec<String>>),
 }
 
 /// A document.
@@ -47,6 +49,13 @@ impl Document {
         }
     }
 
+    /// A table that is closed at first.
+    pub(crate) fn folded(&mut self, title: impl Into<String>, head: &[&str], rows: Vec<Vec<String>>) {
+        if !rows.is_empty() {
+            self.0.push(Block::Folded(title.into(), head.iter().map(|cell| (*cell).to_owned()).collect(), rows));
+        }
+    }
+
     pub(crate) fn chart(&mut self, name: &str, caption: impl Into<String>, svg: Option<String>) {
         if let Some(svg) = svg {
             self.0.push(Block::Chart { name: name.to_owned(), caption: caption.into(), svg });
@@ -69,14 +78,10 @@ impl Document {
                     items.iter().for_each(|item| out += &format!("- {item}\n"));
                     writeln!(out)
                 }
-                Block::Table(head, rows) => {
-                    let line = |cells: &[String]| {
-                        let cells: Vec<_> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-                        format!("| {} |\n", cells.join(" | "))
-                    };
-                    let rule: String = (0..head.len()).map(|index| if index == 0 { "|---" } else { "|--:" }).collect();
-                    let rows: String = rows.iter().map(|row| line(row)).collect();
-                    writeln!(out, "{}{rule}|\n{rows}", line(head))
+                Block::Table(head, rows) => writeln!(out, "{}", markdown_table(head, rows)),
+                Block::Folded(title, head, rows) => {
+                    let table = markdown_table(head, rows);
+                    writeln!(out, "<details><summary>{}</summary>\n\n{table}\n</details>\n", escape(title))
                 }
                 Block::Chart { name, caption, .. } => writeln!(out, "![{caption}](charts/{name}.svg)\n\n*{caption}*\n"),
                 Block::Code(title, text) => {
@@ -115,6 +120,25 @@ impl Document {
     }
 }
 
+fn markdown_table(head: &[String], rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| {
+        let cells: Vec<_> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let rule: String = (0..head.len()).map(|index| if index == 0 { "|---" } else { "|--:" }).collect();
+    let rows: String = rows.iter().map(|row| line(row)).collect();
+    format!("{}{rule}|\n{rows}", line(head))
+}
+
+fn html_table(head: &[String], rows: &[Vec<String>]) -> String {
+    let row = |cells: &[String], tag: &str| {
+        let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", inline(cell))).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let body: String = rows.iter().map(|cells| row(cells, "td")).collect();
+    format!("<div class=\"wide\"><table>\n<thead>{}</thead>\n<tbody>{body}</tbody>\n</table></div>\n", row(head, "th"))
+}
+
 fn element(block: &Block) -> String {
     match block {
         Block::Heading(level, text) => format!("<h{level} id=\"{}\">{}</h{level}>\n", anchor(text), inline(text)),
@@ -123,16 +147,9 @@ fn element(block: &Block) -> String {
             let items: String = items.iter().map(|item| format!("<li>{}</li>\n", inline(item))).collect();
             format!("<ul>\n{items}</ul>\n")
         }
-        Block::Table(head, rows) => {
-            let row = |cells: &[String], tag: &str| {
-                let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", inline(cell))).collect();
-                format!("<tr>{cells}</tr>\n")
-            };
-            let body: String = rows.iter().map(|cells| row(cells, "td")).collect();
-            format!(
-                "<div class=\"wide\"><table>\n<thead>{}</thead>\n<tbody>{body}</tbody>\n</table></div>\n",
-                row(head, "th")
-            )
+        Block::Table(head, rows) => html_table(head, rows),
+        Block::Folded(title, head, rows) => {
+            format!("<details><summary>{}</summary>\n{}</details>\n", escape(title), html_table(head, rows))
         }
         Block::Chart { caption, svg, .. } => {
             format!("<figure>\n{svg}\n<figcaption>{}</figcaption>\n</figure>\n", inline(caption))
@@ -183,6 +200,7 @@ mod tests {
         document.chart("swap", "A swap", Some("<svg/>".into()));
         document.chart("none", "Nothing", None);
         document.code("nginx.conf", "a < b\n");
+        document.folded("R & D", &["what"], vec![vec!["x".into()]]);
         document
     }
 
@@ -190,7 +208,8 @@ mod tests {
     fn as_markdown() {
         let expected = "## Hot swap\n\nA `<b>` is **5** > 4.\n\n| what | ms |\n|---|--:|\n| a\\|b | 1 |\n\n\
                         ![A swap](charts/swap.svg)\n\n*A swap*\n\n\
-                        <details><summary>nginx.conf</summary>\n\n```\na < b\n```\n\n</details>\n\n";
+                        <details><summary>nginx.conf</summary>\n\n```\na < b\n```\n\n</details>\n\n\
+                        <details><summary>R &amp; D</summary>\n\n| what |\n|---|\n| x |\n\n</details>\n\n";
         assert_eq!(document().markdown(), expected);
     }
 
@@ -205,6 +224,7 @@ mod tests {
             "<td>a|b</td><td>1</td>",
             "<svg/>\n<figcaption>A swap</figcaption>",
             "<pre>a &lt; b\n</pre>",
+            "<summary>R &amp; D</summary>\n<div class=\"wide\">",
         ] {
             assert!(html.contains(part), "{part} in {html}");
         }

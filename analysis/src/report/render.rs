@@ -11,6 +11,7 @@ use super::{
     scenarios::SCENARIOS,
     sections,
 };
+use crate::chart;
 
 /// All finished scenarios, by name.
 #[derive(Debug, Default)]
@@ -40,7 +41,16 @@ impl Parts {
         binaries.dedup();
         let mut all = Vec::new();
         if binaries.len() > 1 {
-            all.push(format!("The scenarios were run with {} different binaries.", binaries.len()));
+            let group = |binary: &&str| {
+                let of = self.0.values().filter(|kept| kept.fingerprint.binary_sha256 == **binary);
+                let names: Vec<_> = of.map(|kept| kept.scenario.as_str()).collect();
+                format!("{} ({})", names.join(", "), &binary[..binary.len().min(8)])
+            };
+            let groups: Vec<_> = binaries.iter().map(group).collect();
+            all.push(format!(
+                "The scenarios were run with different binaries, and figures can't be compared across these groups: {}.",
+                groups.join("; ")
+            ));
         }
         let quick = self.0.values().filter(|kept| kept.fingerprint.quick).count();
         if quick > 0 && quick < self.0.len() {
@@ -61,7 +71,7 @@ pub(crate) fn render(out: &Path, parts: &Parts, comparison: Option<&Comparison>)
     fs::create_dir_all(&charts).with_context(|| format!("{}", charts.display()))?;
     for block in &document.0 {
         if let Block::Chart { name, svg, .. } = block {
-            fs::write(charts.join(format!("{name}.svg")), svg)?;
+            fs::write(charts.join(format!("{name}.svg")), chart::on_paper(svg))?;
         }
     }
     fs::write(out.join("report.md"), document.markdown().trim_end().to_owned() + "\n")?;

@@ -34,6 +34,7 @@ pub(crate) fn look(parts: &Parts) -> Vec<Finding> {
     }
     if let Some(findings) = parts.get("picks") {
         all.extend(growth(findings));
+        all.extend(membership(findings));
     }
     all.extend(parts.get("swap").and_then(swaps));
     if let Some(findings) = parts.get("policies") {
@@ -41,7 +42,8 @@ pub(crate) fn look(parts: &Parts) -> Vec<Finding> {
         all.extend(error_magnet(findings));
     }
     if let Some(findings) = parts.get("peers") {
-        all.extend(behind_peers(findings));
+        all.extend(beside_peers(findings));
+        all.extend(memory(findings));
     }
     all
 }
@@ -81,7 +83,7 @@ fn who_is_full(findings: &Findings) -> Option<Finding> {
             percent(generator)
         ),
         advice: (proxy > 0.95)
-            .then(|| "Give it more workers before anything else: each is a processor's worth.".to_owned()),
+            .then(|| "Give it more workers before anything else, where there are processors for them.".to_owned()),
     })
 }
 
@@ -96,11 +98,14 @@ fn kernel_share(findings: &Findings) -> Option<Finding> {
     };
     Some(Finding {
         what: what.to_owned(),
-        evidence: format!("{} us user and {} us system ({}) for a request at 80% load", number(user), number(system), percent(share)),
+        evidence: format!(
+            "{} us user and {} us system ({}) for a request at 80% load",
+            number(user),
+            number(system),
+            percent(share)
+        ),
         advice: (share > 0.5).then(|| {
-            "Keep connections alive on both sides, and prefer HTTP/2 from clients that send many requests: fewer system \
-             calls for each request save more than any policy costs."
-                .to_owned()
+            "Look for savings in system calls first: fewer connections, kept alive, with more on each.".to_owned()
         }),
     })
 }
@@ -108,17 +113,24 @@ fn kernel_share(findings: &Findings) -> Option<Finding> {
 /// How much of a request's time is waiting.
 fn queueing(findings: &Findings) -> Option<Finding> {
     let curve = findings.tables.get("curve-http1")?;
-    let mean = |share: u32| median(&response::of_share(curve, share, "mean_ms"));
-    let (low, high) = (mean(10), mean(90));
-    if !(low.is_finite() && high.is_finite()) {
+    let means = |share: u32| response::of_share(curve, share, "mean_ms");
+    // Where a run takes three times as long as another, their median says nothing.
+    let is_steady = |share: &u32| {
+        let means = means(*share);
+        let ends = means.iter().copied().fold((f64::INFINITY, 0.0), |(low, high), ms| (ms.min(low), ms.max(high)));
+        !means.is_empty() && ends.1 < 3.0 * ends.0
+    };
+    let share = response::shares(curve).into_iter().filter(|share| *share <= 90).filter(is_steady).max()?;
+    let (low, high) = (median(&means(10)), median(&means(share)));
+    if !low.is_finite() || share <= 10 {
         return None;
     }
     let waiting = ((high - low) / high).max(0.0);
     let word = if waiting > 0.5 { "is mostly waiting in queues" } else { "is not mostly waiting in queues" };
     Some(Finding {
-        what: format!("At 90% of the peak, a request's time {word}."),
+        what: format!("At {share}% of a closed loop's throughput, a request's time {word}."),
         evidence: format!(
-            "in the mean {} ms at 10% load, {} ms at 90%: {} of it is waiting",
+            "in the mean {} ms at 10% load, {} ms at {share}%: {} of it is waiting",
             number(low),
             number(high),
             percent(waiting)
@@ -133,12 +145,13 @@ fn capacity(findings: &Findings) -> Option<Finding> {
     let workers = (10_000.0 / rate).ceil();
     Some(Finding {
         what: format!(
-            "A worker answers {} small requests a second with a p99 within {} ms.",
+            "A worker answers {} small requests a second with a p99 within {} ms in every run.",
             number(rate),
             response::LIMIT_MS
         ),
         evidence: format!(
-            "the highest load of HTTP/1.1 that kept to it; a request takes {} us of a processor",
+            "the highest load of HTTP/1.1 that kept to it, and all below; a request takes {} us of a processor at half load, and \
+             less the busier the worker is",
             number(cpu)
         ),
         advice: Some(format!(
@@ -152,7 +165,7 @@ fn policy_share(findings: &Findings) -> Option<Finding> {
     let (pick, cpu) = overhead::policy_share(findings)?;
     let share = pick / cpu;
     let what = if share < 0.02 {
-        "A policy in wasm is not a bottleneck."
+        "`p2c` in wasm is not a bottleneck."
     } else {
         "The policy takes a visible part of a request."
     };
@@ -162,7 +175,7 @@ fn policy_share(findings: &Findings) -> Option<Finding> {
     });
     Some(Finding {
         what: what.to_owned(),
-        evidence: format!("{} ns of {} us, {}{pairs}", number(pick), number(cpu / 1000.0), percent(share)),
+        evidence: format!("{} ns of {} us at full load, {}{pairs}", number(pick), number(cpu / 1000.0), percent(share)),
         advice: (share >= 0.02)
             .then(|| "Look at the policy's own work first: `sluicegate_policy_call_seconds`.".to_owned()),
     })
@@ -180,7 +193,9 @@ fn swaps(findings: &Findings) -> Option<Finding> {
     Some(Finding {
         what: what.to_owned(),
         evidence: format!(
-            "p99 during a swap is {} of that without; loading takes {} ms",
+            "p99 during a swap is {} ms, and {} ms without, {} times as much; loading takes {} ms",
+            show(findings.estimate("p99-during-a-swap")),
+            show(findings.estimate("p99-without-a-swap")),
             show(Some(ratio)),
             number(load.median)
         ),
@@ -197,7 +212,7 @@ fn growth(findings: &Findings) -> Option<Finding> {
     for name in findings.measures.keys().filter(|name| name.ends_with("/16/fast")) {
         let policy = name.split('/').next()?;
         let (few, many) = (ns(policy, 16)?, ns(policy, 1000)?);
-        if many > 3.0 * few {
+        if many > overhead::GROWS * few {
             growing.push(format!("`{policy}` from {} to {} ns", number(few), number(many)));
         }
     }
@@ -211,36 +226,57 @@ fn growth(findings: &Findings) -> Option<Finding> {
     })
 }
 
-/// The best of a situation by its tail, if one is best beyond the noise.
+/// Which policies to use in a situation, or which not to, by their tail.
 fn which_policy(findings: &Findings, situation: &str) -> Option<Finding> {
-    let (all, loads) = policies::measured(findings);
+    let (_, loads) = policies::measured(findings);
     let load = loads.into_iter().filter(|load| *load <= 80).max()?;
-    let what = findings.texts.get(situation)?;
-    let get = |policy: &String, what: &str| findings.estimate(&format!("{situation}/{load}/{policy}/{what}"));
-    // Errors are worse than any wait; a few in a hundred more or less are chance.
-    let ranked =
-        |policy: &String| Some(((get(policy, "error-rate")?.median * 20.0).round() * 5.0, get(policy, "p99")?.median));
-    let mut order: Vec<_> = all.iter().filter_map(|policy| Some((ranked(policy)?, policy))).collect();
-    order.sort_by(|a, b| a.0.0.total_cmp(&b.0.0).then(a.0.1.total_cmp(&b.0.1)));
-    let ((best_errors, best_ms), best) = order.first()?;
-    let high = get(best, "p99")?.high;
-    // Whoever is not clearly worse shares the first place.
-    let equals: Vec<_> = order
-        .iter()
-        .filter(|((errors, _), policy)| {
-            errors == best_errors && get(policy, "p99").is_some_and(|e| e.low <= high * 1.1)
-        })
-        .map(|(_, policy)| format!("`{policy}`"))
-        .collect();
-    let listed: Vec<_> = order
-        .iter()
-        .map(|((errors, ms), policy)| format!("`{policy}` {} ms, about {errors}% errors", number(*ms)))
-        .collect();
-    let are = if equals.len() == 1 { "is" } else { "are" };
+    let what = capital(findings.texts.get(situation)?);
+    let all = policies::standings(findings, situation, load);
+    let equals: Vec<_> = all.iter().filter(|standing| !standing.is_worse).collect();
+    let (failing, slower): (Vec<_>, Vec<_>) =
+        all.iter().filter(|standing| standing.is_worse).partition(|one| one.fails);
+    let times = |all: &[&policies::Standing]| {
+        all.iter().map(|one| format!("`{}` {}", one.policy, number(one.behind))).collect::<Vec<_>>().join(", ")
+    };
+    let mut evidence = vec![format!(
+        "p99 at {load}% load beside the best of the same round: {}",
+        times(&equals[..equals.len().min(5)])
+    )];
+    if !slower.is_empty() {
+        evidence.push(format!("slower in every round: {}", times(&slower)));
+    }
+    if !failing.is_empty() {
+        let errors = failing.iter().map(|one| format!("`{}` {}", one.policy, percent(one.errors)));
+        evidence.push(format!("more errors: {}", errors.collect::<Vec<_>>().join(", ")));
+    }
+    let late = findings.tables.get("late").into_iter().flat_map(|table| &table.rows);
+    let late = late.filter(|row| row[0].text() == situation && row[1].number() == Some(f64::from(load)));
+    evidence.extend(
+        late.map(|row| {
+            format!("rough, as the generator was late for {} of them", number(row[2].number().unwrap_or(0.0)))
+        }),
+    );
+    let names = |all: &[&policies::Standing], word: &str| {
+        all.iter().map(|one| format!("`{}`", one.policy)).collect::<Vec<_>>().join(word)
+    };
+    let worse: Vec<_> = failing.into_iter().chain(slower).collect();
+    let (said, advice) = match (equals.len(), worse.len()) {
+        (_, 0) => (format!("{} policies can't be told apart.", all.len()), None),
+        (1, _) => (format!("{} is best.", names(&equals, ", ")), Some(format!("use {}.", names(&equals, " or ")))),
+        (2..=5, _) => (format!("{} are best.", names(&equals, ", ")), Some(format!("use {}.", names(&equals, " or ")))),
+        (best, _) if worse.len() <= 5 => (
+            format!("{best} policies can't be told apart; {} fall behind.", names(&worse, ", ")),
+            Some(format!("avoid {}.", names(&worse, ", "))),
+        ),
+        (best, _) => (
+            format!("{best} of {} policies can't be told from the best.", all.len()),
+            Some(format!("use one of {}.", names(&equals, ", "))),
+        ),
+    };
     Some(Finding {
-        what: format!("{}: {} {are} best, with a p99 of {} ms.", capital(what), equals.join(", "), number(*best_ms)),
-        evidence: format!("p99 and errors at {load}% load: {}", listed.join("; ")),
-        advice: (equals.len() < order.len()).then(|| format!("{}: use {}.", capital(what), equals.join(" or "))),
+        what: format!("{what}: {said}"),
+        evidence: evidence.join("; "),
+        advice: advice.map(|advice| format!("{what}: {advice}")),
     })
 }
 
@@ -265,16 +301,56 @@ fn error_magnet(findings: &Findings) -> Option<Finding> {
     })
 }
 
-fn behind_peers(findings: &Findings) -> Option<Finding> {
-    let mut worse = Vec::new();
+/// What other endpoints cost a policy, where that is much.
+fn membership(findings: &Findings) -> Option<Finding> {
+    const MUCH_US: f64 = 1000.0;
+    let us = |name: &str| findings.estimate(name).map(|estimate| estimate.median);
+    let names = findings.measures.keys().filter_map(|name| name.strip_suffix("/1000/all-new"));
+    let known: Vec<_> = names.filter_map(|policy| Some((policy, us(&format!("{policy}/1000/all-new"))?))).collect();
+    let slow = known.iter().filter(|(_, all)| *all > MUCH_US).map(|(policy, all)| {
+        let one = us(&format!("{policy}/1000/one-more")).map_or("–".into(), |one| number(one / 1000.0));
+        format!("`{policy}` {} ms, {one} ms for one more", number(all / 1000.0))
+    });
+    let slow: Vec<_> = slow.collect();
+    (!slow.is_empty()).then(|| Finding {
+        what: "Some policies take milliseconds to learn of other endpoints.".to_owned(),
+        evidence: format!("of 1,000 new ones: {}", slow.join("; ")),
+        advice: Some("With many endpoints that come and go, prefer a policy without large tables.".to_owned()),
+    })
+}
+
+/// What small responses cost beside the peers.
+fn beside_peers(findings: &Findings) -> Option<Finding> {
+    let mut said = Vec::new();
+    let mut is_behind = false;
     for (kind, title) in peers::KINDS {
-        if let Some((ratio, peer)) = peers::to_the_better(findings, kind, "cpu").filter(|(ratio, _)| ratio.low > 1.0) {
-            worse.push(format!("{title}: {} of {peer}", number(ratio.median)));
+        if let Some((ratio, peer)) = peers::to_the_better(findings, kind, "cpu") {
+            is_behind |= ratio.low > 1.0;
+            said.push(format!("{title}: {} of {peer}", show(Some(ratio))));
         }
     }
-    (!worse.is_empty()).then(|| Finding {
-        what: "There is a peer that needs less processor time for the same.".to_owned(),
-        evidence: worse.join("; "),
+    (!said.is_empty()).then(|| Finding {
+        what: match is_behind {
+            true => "There is a peer that needs less processor time for the same.",
+            false => "Beside its peers, the proxy's processor time can't be told from theirs, or is less.",
+        }
+        .to_owned(),
+        evidence: said.join("; "),
         advice: None,
+    })
+}
+
+/// Memory beside the peers, where it is a multiple.
+fn memory(findings: &Findings) -> Option<Finding> {
+    let of = |peer: &str| findings.estimate(&format!("{peer}/memory-per-idle-connection")).map(|kib| kib.median);
+    let own = of("sluicegate")?;
+    let (best, name) = peers::PEERS[1..]
+        .iter()
+        .filter_map(|(key, name)| Some((of(key)?, *name)))
+        .min_by(|a, b| a.0.total_cmp(&b.0))?;
+    (own > 2.0 * best).then(|| Finding {
+        what: format!("An idle connection takes more memory than in {name}."),
+        evidence: format!("{} KiB, and {} in {name}", number(own), number(best)),
+        advice: Some(format!("Plan {} MB for 10,000 idle connections.", number(own * 10_000.0 * 1024.0 / 1e6))),
     })
 }

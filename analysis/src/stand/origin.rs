@@ -4,6 +4,8 @@
 //! are by Poisson). When a request comes, it is known at once when it will be done: the earliest server is free then
 //! and then, and the service takes so long. The answer waits for that moment. A timer that fires late makes an answer
 //! late, and does not change what the origin can do.
+//!
+//! Its answers say how busy it is (ORCA), and so do those to `/probe`, which come at once and are no work.
 
 use std::{
     cell::RefCell,
@@ -119,22 +121,37 @@ struct State {
     /// When each server is free, the earliest on top.
     free: BinaryHeap<Reverse<u64>>,
     first: Option<u64>,
+    /// When what is under way will be done, the earliest on top.
+    under_way: BinaryHeap<Reverse<u64>>,
+    lately: Lately,
 }
+
+/// What it says of itself: means in which a request counts for a twentieth.
+#[derive(Clone, Copy)]
+struct Lately {
+    last: u64,
+    gap_s: f64,
+    utilization: f64,
+    latency_us: f64,
+}
+
+const WEIGHT: f64 = 0.05;
 
 impl Queue {
     fn new(spec: OriginSpec, served: Arc<AtomicU64>, seed: u64) -> Self {
         let free = (0..spec.servers.max(1)).map(|_| Reverse(0)).collect();
-        Self { spec, served, state: RefCell::new(State { rng: Rng::new(seed), free, first: None }) }
+        Self { spec, served, state: RefCell::new(State::new(seed, free)) }
     }
 
     /// When the answer to a request that comes now is due.
     fn admit(&self, now: u64) -> u64 {
         self.served.fetch_add(1, Relaxed);
         let spec = &self.spec;
+        let mut state = self.state.borrow_mut();
         if spec.fails {
+            state.note(now, now, 0.0);
             return now;
         }
-        let mut state = self.state.borrow_mut();
         let extra = (spec.extra_ms * 1e6) as u64;
         if spec.mean_ms == 0.0 {
             return now + extra;
@@ -142,10 +159,54 @@ impl Queue {
         let age = (now - *state.first.get_or_insert(now)) as f64 / 1e9;
         let slowness = spec.cold.map_or(1.0, |(factor, seconds)| 1.0 + (factor - 1.0) * (1.0 - age / seconds).max(0.0));
         let service = crate::load::exponential(&mut state.rng) * spec.mean_ms * slowness * 1e6;
+        let busy = state.free.iter().filter(|Reverse(free)| *free > now).count();
         let free = state.free.pop().map_or(0, |Reverse(free)| free);
         let done = free.max(now) + service as u64;
         state.free.push(Reverse(done));
+        state.note(now, done, busy as f64 / spec.servers as f64);
         done + extra
+    }
+
+    /// What it says of its load.
+    fn report(&self, now: u64) -> String {
+        let mut state = self.state.borrow_mut();
+        let under_way = state.under_way(now);
+        let Lately { gap_s, utilization, latency_us, .. } = state.lately;
+        let rate = if gap_s > 0.0 { 1.0 / gap_s } else { 0.0 };
+        let errors = if self.spec.fails { rate } else { 0.0 };
+        format!(
+            "endpoint-load-metrics: TEXT application_utilization={utilization:.3}, rps_fractional={rate:.1}, eps={errors:.1}, \
+             named_metrics.queue_depth={under_way}, named_metrics.latency_us={latency_us:.0}\r\n"
+        )
+    }
+}
+
+impl State {
+    fn new(seed: u64, free: BinaryHeap<Reverse<u64>>) -> Self {
+        let lately = Lately { last: 0, gap_s: 0.0, utilization: 0.0, latency_us: 0.0 };
+        Self { rng: Rng::new(seed), free, first: None, under_way: BinaryHeap::new(), lately }
+    }
+
+    /// Takes in a request.
+    fn note(&mut self, now: u64, done: u64, utilization: f64) {
+        let Lately { last, gap_s, .. } = self.lately;
+        let toward = |mean: f64, value: f64| if last == 0 { value } else { mean + WEIGHT * (value - mean) };
+        self.lately = Lately {
+            last: now,
+            gap_s: if last == 0 { 0.0 } else { toward(gap_s, now.saturating_sub(last) as f64 / 1e9) },
+            utilization: toward(self.lately.utilization, utilization),
+            latency_us: toward(self.lately.latency_us, (done - now) as f64 / 1e3),
+        };
+        self.under_way.push(Reverse(done));
+        self.under_way(now);
+    }
+
+    /// How many requests are under way.
+    fn under_way(&mut self, now: u64) -> usize {
+        while self.under_way.peek().is_some_and(|Reverse(done)| *done <= now) {
+            self.under_way.pop();
+        }
+        self.under_way.len()
     }
 }
 
@@ -176,16 +237,19 @@ async fn serve(mut stream: TcpStream, queue: &Queue) -> std::io::Result<()> {
             }
             continue;
         };
-        let due = queue.admit(now_ns());
-        let size = body_size(&buffer);
+        let is_probe = buffer.starts_with(b"GET /probe ");
+        let due = if is_probe { 0 } else { queue.admit(now_ns()) };
+        let size = if is_probe { 0 } else { body_size(&buffer) };
         buffer.drain(..end + 4);
         let wait = due.saturating_sub(now_ns());
         if wait > 0 {
             tokio::time::sleep(Duration::from_nanos(wait)).await;
         }
-        let status = if queue.spec.fails { "500 Internal Server Error" } else { "200 OK" };
+        let status = if queue.spec.fails && !is_probe { "500 Internal Server Error" } else { "200 OK" };
+        // What answers at once has nothing to say of its load, and is there to be as quick as it can be.
+        let report = if queue.spec.mean_ms > 0.0 { queue.report(now_ns()) } else { String::new() };
         answer.clear();
-        answer.extend_from_slice(format!("HTTP/1.1 {status}\r\nContent-Length: {size}\r\n\r\n").as_bytes());
+        answer.extend_from_slice(format!("HTTP/1.1 {status}\r\n{report}Content-Length: {size}\r\n\r\n").as_bytes());
         answer.resize(answer.len() + size, b'x');
         stream.write_all(&answer).await?;
     }
@@ -211,6 +275,25 @@ mod tests {
         // 4,000 requests at once keep four servers busy for ten seconds.
         let last = (0..4000).map(|_| queue.admit(1)).max().unwrap();
         assert!((9.0..11.0).contains(&(last as f64 / 1e9)), "{last}");
+    }
+
+    #[test]
+    fn it_says_how_busy_it_is() {
+        let spec = OriginSpec { servers: 4, mean_ms: 10.0, ..OriginSpec::default() };
+        let queue = Queue::new(spec, Arc::default(), 1);
+        // Half of what it can do, a request every 5 ms.
+        for number in 1..=4000 {
+            queue.admit(number * 5_000_000);
+        }
+        let report = queue.report(4000 * 5_000_000);
+        let value = |name: &str| -> f64 {
+            let rest = report.split(&format!("{name}=")).nth(1).unwrap();
+            rest.split([',', '\r']).next().unwrap().parse().unwrap()
+        };
+        assert!((190.0..210.0).contains(&value("rps_fractional")), "{report}");
+        assert!((0.3..0.7).contains(&value("application_utilization")), "{report}");
+        assert!((5_000.0..25_000.0).contains(&value("latency_us")), "{report}");
+        assert!((0.0..5.0).contains(&value("eps")) && value("queue_depth") < 10.0, "{report}");
     }
 
     #[test]

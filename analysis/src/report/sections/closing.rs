@@ -6,7 +6,7 @@ use super::super::{
     render::Parts,
     rules::look,
 };
-use super::{judge, number, overhead, peers, show};
+use super::{goals, number, show};
 
 pub(crate) fn analysis(document: &mut Document, parts: &Parts) {
     document.heading(2, "Analysis");
@@ -61,48 +61,22 @@ pub(crate) fn comparison(document: &mut Document, comparison: Option<&Comparison
 
 pub(crate) fn conclusion(document: &mut Document, parts: &Parts) {
     document.heading(2, "Conclusion");
-    let mut rows = Vec::new();
-    let mut goal = |what: &str, goal: &str, measured: Option<crate::stats::Estimate>, limit: f64, at_most: bool| {
-        rows.push(vec![what.to_owned(), goal.to_owned(), show(measured), judge(measured, limit, at_most).to_owned()]);
-    };
-    if let Some(findings) = parts.get("picks") {
-        for (policy, ns) in overhead::GOALS {
-            let measured = findings.estimate(&format!("{policy}/16/fast"));
-            goal(&format!("`{policy}`, fast lane, 16 endpoints (ns)"), &format!("≤ {ns}"), measured, ns, true);
-        }
-    }
-    if let Some(findings) = parts.get("pairs") {
-        let ratio = overhead::pair(findings, "p2c", "fallback", "throughput");
-        goal("throughput with wasm to that without", "≥ 0.99", ratio, 0.99, false);
-    }
-    if let Some(findings) = parts.get("swap") {
-        goal("file change to first request (ms)", "≤ 100", findings.estimate("file-to-request"), 100.0, true);
-        goal("requests that failed during swaps", "0", findings.estimate("failed-requests"), 0.0, true);
-    }
-    if let Some(findings) = parts.get("peers") {
-        let cpu = peers::to_the_better(findings, "http1-128B", "cpu").map(|(ratio, _)| ratio);
-        goal("CPU for a small response, to the better peer", "≤ 0.95", cpu, 0.95, true);
-        goal("the same, to HAProxy that relays TCP", "≤ 1.25", peers::to_the_floor(findings), 1.25, true);
-        goal(
-            "p99 at a fixed rate, to NGINX's",
-            "≤ 1",
-            overhead::pair(findings, "fixed/sluicegate", "fixed/nginx", "p99"),
-            1.0,
-            true,
-        );
-    }
-    if let Some(findings) = parts.get("workers") {
-        let scaling = findings.estimate("scaling");
-        goal("throughput of two workers to one, by processor time", "≥ 1.8", scaling, 1.8, false);
-    }
-    let of = |word: &str| rows.iter().filter(|row| row[3].contains(word)).count();
-    let (met, missed, unknown) = (of("met"), of("missed"), of("not measured"));
-    let noise = of("noise");
+    let mut goals = goals::all(parts);
+    let of = |word: &str| goals.iter().filter(|goal| goal.verdict.contains(word)).count();
     document.text(format!(
-        "Of {} goals, {met} are met and {missed} are missed ({noise} of these within the noise), and {unknown} were not measured.",
-        rows.len()
+        "Of {} goals, {} are met, {} are missed, {} can't be told from the noise ({} of these with a median on the good side), \
+         and {} were not measured.",
+        goals.len(),
+        goals.iter().filter(|goal| goal.verdict == "met").count(),
+        of("**missed**"),
+        of("undecided"),
+        of("rather met"),
+        of("not measured")
     ));
-    document.table(&["goal", "", "measured", ""], rows);
+    // What is not reached comes first.
+    let order = ["**missed**", "undecided, rather missed", "undecided, rather met", "not measured", "met"];
+    goals.sort_by_key(|goal| order.iter().position(|verdict| *verdict == goal.verdict));
+    goals::table(document, &goals);
 }
 
 pub(crate) fn appendices(document: &mut Document, parts: &Parts) {

@@ -1,6 +1,7 @@
 //! The report's sections. Every figure in them comes from what was measured, and so does every word that judges.
 
 pub(super) mod closing;
+pub(super) mod goals;
 pub(super) mod opening;
 pub(super) mod overhead;
 pub(super) mod peers;
@@ -57,22 +58,6 @@ pub(crate) fn count(estimate: Option<Estimate>) -> String {
 
 pub(crate) fn percent(share: f64) -> String {
     format!("{}%", number(share * 100.0))
-}
-
-/// A goal, and whether it was met, was missed, or can't be told from the noise.
-pub(crate) fn judge(estimate: Option<Estimate>, goal: f64, at_most: bool) -> &'static str {
-    let Some(Estimate { low, high, median, count }) = estimate else { return "not measured" };
-    if count == 1 {
-        // Counted rather than measured, or measured once: there is no noise to compare with.
-        return if (median <= goal) == at_most || median == goal { "met" } else { "**missed**" };
-    }
-    let good = |value: f64| if at_most { value <= goal } else { value >= goal };
-    match (good(low), good(high), good(median)) {
-        (true, true, _) => "met",
-        (false, false, _) => "**missed**",
-        (_, _, true) => "met, within the noise",
-        _ => "missed, within the noise",
-    }
 }
 
 /// The findings of a scenario; a sentence instead of them when there are none.

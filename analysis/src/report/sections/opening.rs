@@ -14,8 +14,8 @@ pub(crate) fn introduction(document: &mut Document, parts: &Parts) {
          replaced, which policy suits which situation, and how all this compares with NGINX and HAProxy.",
     );
     document.text(
-        "It was made by one command, `cargo run --release -p sluicegate-analysis -- report`. Every figure is a \
-         measurement of that run, and every judgement is computed from the figures; the data is in `data/`, and the \
+        "It was made by one command, `cargo run --release -p sluicegate-analysis -- report`. Every figure is \
+         measured by it, and every judgement is computed from the figures; the data is in `data/`, and the \
          charts are in `charts/`. Figures of one run can be compared with each other; those of different machines, or of \
          different hours of a shared one, cannot.",
     );
@@ -78,7 +78,7 @@ pub(crate) fn methodology(document: &mut Document, parts: &Parts) {
             "**The saturation knee** is where the continuous line of two straight pieces that is closest to the logarithm \
              of p99 (least squares) bends; there is none unless the second piece is at least twice as steep and the bend \
              takes away half of what a single line leaves unexplained.",
-            "**A goal** counts as met or missed if the whole interval is on that side of it, and else as *within the noise*.",
+            "**A goal** is met or missed if the whole interval is on that side of it, and undecided else.",
         ]
         .map(str::to_owned)
         .into(),

@@ -33,8 +33,8 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
         &[
             "",
             "average response time (ms)",
-            "peak throughput (requests/s)",
-            "throughput with p99 ≤ 10 ms",
+            "throughput of a closed loop (requests/s)",
+            "throughput with p99 ≤ 10 ms in every run",
             "error rate",
         ],
         rows.into(),
@@ -87,7 +87,9 @@ fn protocol(document: &mut Document, findings: &Findings, key: &str, name: &str)
     let Some(curve) = findings.tables.get(&format!("curve-{key}")) else { return };
     document.chart(
         &format!("latency-load-{key}"),
-        format!("{name}: latency against load. Each point is a run."),
+        format!(
+            "{name}: latency against load. Each point is the median of its runs, of which the table has the range."
+        ),
         latency_against_load(curve, name),
     );
     match find_knee(curve) {
@@ -98,7 +100,7 @@ fn protocol(document: &mut Document, findings: &Findings, key: &str, name: &str)
             number(10_f64.powf(knee.before / 10.0)),
             number(10_f64.powf(knee.after / 10.0))
         )),
-        None => document.text("No saturation knee: p99 has no bend in this range that stands out from its noise."),
+        None => document.text(no_knee(curve)),
     }
     document.chart(
         &format!("percentiles-{key}"),
@@ -150,7 +152,7 @@ fn pairs(table: &Table, x: &str, y: &str) -> Vec<(f64, f64)> {
     column(table, x).into_iter().zip(column(table, y)).collect()
 }
 
-fn shares(curve: &Table) -> Vec<u32> {
+pub(crate) fn shares(curve: &Table) -> Vec<u32> {
     let mut shares: Vec<_> = column(curve, "share_percent").into_iter().map(|share| share as u32).collect();
     shares.sort_unstable();
     shares.dedup();
@@ -162,16 +164,31 @@ pub(crate) fn of_share(curve: &Table, share: u32, name: &str) -> Vec<f64> {
     all.filter(|(at, value)| *at as u32 == share && value.is_finite()).map(|(_, value)| value).collect()
 }
 
+/// Of the medians of each load's runs.
 pub(crate) fn find_knee(curve: &Table) -> Option<Knee> {
-    knee(&pairs(curve, "rate", "p99_ms"))
+    let at = |share: u32, name: &str| median(&of_share(curve, share, name));
+    let points: Vec<_> = shares(curve).into_iter().map(|share| (at(share, "rate"), at(share, "p99_ms"))).collect();
+    knee(&points)
 }
 
-/// The most that was answered with p99 within the limit.
+fn no_knee(curve: &Table) -> String {
+    let shares = shares(curve);
+    let slow = shares.iter().position(|share| median(&of_share(curve, *share, "p99_ms")) > LIMIT_MS);
+    match slow.map(|index| (index.checked_sub(1).map_or(0, |before| shares[before]), shares[index])) {
+        Some((before, slow)) => format!(
+            "p99 leaves {LIMIT_MS} ms between {before}% and {slow}% of the closed loop's throughput, but there is no bend that \
+             stands out from the noise."
+        ),
+        None => format!("No saturation knee: p99 stays within {LIMIT_MS} ms."),
+    }
+}
+
+/// The most that was answered with p99 within the limit in every run, up to there.
 pub(crate) fn at_limit(findings: &Findings, key: &str) -> Option<f64> {
     let curve = findings.tables.get(&format!("curve-{key}"))?;
-    let fast = shares(curve).into_iter().filter(|share| {
+    let fast = shares(curve).into_iter().take_while(|share| {
         let (p99, errors) = (of_share(curve, *share, "p99_ms"), of_share(curve, *share, "error_rate"));
-        median(&p99) <= LIMIT_MS && median(&errors) < 0.001
+        p99.iter().all(|ms| *ms <= LIMIT_MS) && median(&errors) < 0.001
     });
     fast.map(|share| median(&of_share(curve, share, "throughput"))).reduce(f64::max)
 }

@@ -122,18 +122,18 @@ fn regressions_are_named() {
 }
 
 #[test]
-fn goals() {
+fn verdicts() {
     let of = |low: f64, median: f64, high: f64| Some(Estimate { low, median, high, count: 5 });
-    assert_eq!(judge(of(1.0, 2.0, 3.0), 4.0, true), "met");
-    assert_eq!(judge(of(1.0, 2.0, 3.0), 0.5, true), "**missed**");
-    assert_eq!(judge(of(1.0, 2.0, 3.0), 2.5, true), "met, within the noise");
-    assert_eq!(judge(of(1.0, 2.0, 3.0), 1.5, true), "missed, within the noise");
-    assert_eq!(judge(of(1.0, 2.0, 3.0), 0.5, false), "met");
+    assert_eq!(goals::judge(of(1.0, 2.0, 3.0), 4.0, true), "met");
+    assert_eq!(goals::judge(of(1.0, 2.0, 3.0), 0.5, true), "**missed**");
+    assert_eq!(goals::judge(of(1.0, 2.0, 3.0), 2.5, true), "undecided, rather met");
+    assert_eq!(goals::judge(of(1.0, 2.0, 3.0), 1.5, true), "undecided, rather missed");
+    assert_eq!(goals::judge(of(1.0, 2.0, 3.0), 0.5, false), "met");
     let once = |median: f64| Some(Estimate { low: median, median, high: median, count: 1 });
-    assert_eq!(judge(once(0.0), 0.0, true), "met");
-    assert_eq!(judge(once(3.0), 0.0, true), "**missed**");
-    assert_eq!(judge(once(3.0), 2.0, false), "met");
-    assert_eq!(judge(None, 0.5, false), "not measured");
+    assert_eq!(goals::judge(once(0.0), 0.0, true), "met");
+    assert_eq!(goals::judge(once(3.0), 0.0, true), "**missed**");
+    assert_eq!(goals::judge(once(3.0), 2.0, false), "met");
+    assert_eq!(goals::judge(None, 0.5, false), "not measured");
 }
 
 #[test]
