@@ -32,9 +32,6 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Requests that a client has reset before anybody looked at them ("rapid reset", CVE-2023-44487).
 const MAX_RESET: usize = 20;
 
-/// Streams that this side had to reset for the client's mistakes, before the connection is given up.
-const MAX_MISTAKES: usize = 128;
-
 /// How long a client may be silent under its requests before it is asked for a sign of life. Without requests the worker
 /// closes its connection sooner than that.
 const PING_INTERVAL: Duration = Duration::from_secs(75);
@@ -59,7 +56,9 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> Result<(), h2
             // A head, decompressed: as much as HTTP/1.1 gets.
             .max_header_list_size(client.worker.limits.head.header_bytes as u32)
             .max_pending_accept_reset_streams(MAX_RESET)
-            .max_local_error_reset_streams(Some(MAX_MISTAKES))
+            // `Guarded` counts mistakes, and knows which of them are none: who opens many streams at once, before they know
+            // how many they may, is only refused.
+            .max_local_error_reset_streams(None)
             .handshake::<_, Bytes>(Guarded::new(io, frames))
     );
     let connection =

@@ -48,6 +48,10 @@ const SEND_BUFFER: usize = 64 << 10;
 /// that one lost packet does not hold up everybody.
 const MAX_STREAMS: usize = 100;
 
+/// What the library may hold of small frames beside their bytes, at 256 bytes each: 32,000 messages, as many as fill two
+/// streams' windows. Past it, it ends the connection with all that is under way on it; each takes up memory, too.
+const FRAME_BUDGET: usize = 8 << 20;
+
 /// How long an endpoint that is asked for a sign of life may take to give one, at most: many round trips.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -67,8 +71,9 @@ const USED: u64 = u64::MAX;
 #[derive(Default)]
 pub(crate) struct Multiplexed {
     connections: RefCell<Vec<Rc<Connection>>>,
-    /// Held while a connection is made, so that a burst of requests makes one and not as many as it has requests.
-    connecting: Mutex<()>,
+    /// Held while a connection is made, so that a burst of requests makes one and not as many as it has requests. In it,
+    /// when an endpoint last let one time out.
+    connecting: Mutex<Option<u64>>,
 }
 
 struct Connection {
@@ -113,12 +118,21 @@ impl Multiplexed {
             return Ok((place, false));
         }
         let _waiting = place(Arc::clone(&endpoint.load), Resource::Pending, settings)?;
-        let _turn = self.connecting.lock().await;
+        let began = clock.now();
+        let mut timed_out = self.connecting.lock().await;
         // Somebody else may have made one meanwhile.
         if let Some(place) = self.existing() {
             return Ok((place, false));
         }
-        let connection = Rc::new(Connection::open(endpoint, settings, clock).await?);
+        if timed_out.is_some_and(|at| at > began) {
+            // Who has waited for somebody else's connection does not begin to wait for their own.
+            let (endpoint, timeout) = (Arc::clone(&endpoint.endpoint.name), settings.connect_timeout);
+            return Err(Failure::ConnectTimeout { endpoint, timeout });
+        }
+        let connection = Connection::open(endpoint, settings, clock).await.inspect_err(|failure| {
+            *timed_out = matches!(failure, Failure::ConnectTimeout { .. }).then(|| clock.now());
+        })?;
+        let connection = Rc::new(connection);
         self.connections.borrow_mut().push(Rc::clone(&connection));
         Ok((Place::begin(&connection), true))
     }
@@ -155,6 +169,10 @@ impl Connection {
             .max_send_buffer_size(SEND_BUFFER)
             .max_header_list_size(MAX_HEAD as u32)
             .initial_max_send_streams(MAX_STREAMS)
+            .data_frame_budget(FRAME_BUDGET)
+            // What comes for requests that were taken back is nothing that the endpoint does wrong.
+            .max_concurrent_reset_streams(4 * MAX_STREAMS)
+            .max_local_error_reset_streams(None)
             .enable_push(false)
             .handshake(io)
             .await;

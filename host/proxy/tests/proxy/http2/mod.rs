@@ -318,3 +318,89 @@ async fn what_an_http2_endpoint_hears_of_a_request() {
         assert_eq!((answer.status(), answer.text()), (200, said), "{request}");
     }
 }
+
+#[tokio::test]
+async fn who_waits_for_a_connection_that_does_not_come_waits_once() {
+    // A queue of one that is full: what else comes is not answered.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+    let _queued: Vec<_> = std::iter::from_fn(connect).collect();
+    let settings = ClusterSettings { max_attempts: 1, ..http2_settings() };
+    let proxy = Proxy::new(&[address], settings).await;
+    let began = std::time::Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = proxy.connect().await;
+        client.send(GET).await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        let answer = client.response("GET").await.unwrap();
+        assert_eq!(answer.header("x-sluicegate-error"), Some("connect_timeout"));
+    }
+    let waited = began.elapsed();
+    assert!(waited < 5 * QUICK.connect_timeout, "{waited:?}");
+}
+
+#[tokio::test]
+async fn who_opens_too_many_streams_at_once_is_refused_those_only() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let stream = tokio::net::TcpStream::connect(proxy.http2).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_max_send_streams(220);
+    let (client, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+    let mut answers = Vec::new();
+    // All of them before the connection has read what the proxy says.
+    for _ in 0..220 {
+        let request = Request::get("http://test/").body(()).unwrap();
+        let mut client = client.clone().ready().await.unwrap();
+        answers.push(client.send_request(request, true).unwrap().0);
+    }
+    tokio::spawn(connection);
+    let (mut good, mut refused) = (0, 0);
+    for answer in answers {
+        match answer.await {
+            Ok(answer) => good += usize::from(answer.status() == 200),
+            Err(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => refused += 1,
+            Err(error) => panic!("after {good} and {refused} refused: {error}"),
+        }
+    }
+    assert!(good >= 128 && good + refused == 220, "{good} {refused}");
+}
+
+#[tokio::test]
+async fn small_messages_that_nobody_reads_end_nobody_else_s_requests() {
+    // A stream of small messages to a client that does not read, beside others' requests on the same connection.
+    let origin = server(|request, mut respond| async move {
+        if request.uri().path() == "/" {
+            respond.send_response(answer(204), true).unwrap();
+            return;
+        }
+        let mut stream = respond.send_response(answer(200), false).unwrap();
+        for _ in 0..20_000 {
+            stream.reserve_capacity(12);
+            match std::future::poll_fn(|cx| stream.poll_capacity(cx)).await {
+                Some(Ok(_)) => stream.send_data("a message...".into(), false).unwrap(),
+                _ => return,
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], http2_settings()).await;
+    let stream = tokio::net::TcpStream::connect(proxy.http2).await.unwrap();
+    let (mut client, connection) =
+        h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://test/messages").body(()).unwrap();
+    let answer = client.send_request(request, true).unwrap().0.await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(ask(&proxy, GET).await.status(), 204);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(origin.connections(), 1);
+    drop(answer);
+}
