@@ -1,9 +1,11 @@
 //! Where a connection really comes from, as the proxy in front of this one says (the PROXY protocol).
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr};
 
 use sluicegate_wire::proxy_protocol::{self, MAX_BYTES, Malformed, Origin, Parsed};
-use tokio::{io::AsyncReadExt, net::TcpStream, time::sleep};
+use tokio::{io::AsyncReadExt, net::TcpStream};
+
+use super::greeting::Patience;
 
 /// Why a connection from a trusted proxy is not served. It may not go on without: the specification forbids to guess.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +21,7 @@ pub(super) enum NotAnnounced {
 /// Takes the header that a connection begins with. The client's address; none when the proxy speaks for itself.
 pub(super) async fn origin(stream: &mut TcpStream) -> Result<Option<SocketAddr>, NotAnnounced> {
     let mut start = vec![0; 256];
+    let mut patience = Patience::default();
     loop {
         let count = stream.peek(&mut start).await?;
         let header = match proxy_protocol::parse(&start[..count])? {
@@ -30,7 +33,7 @@ pub(super) async fn origin(stream: &mut TcpStream) -> Result<Option<SocketAddr>,
                     start.resize((start.len() * 4).min(MAX_BYTES), 0);
                 } else {
                     // Peeking would not wait for the rest.
-                    sleep(Duration::from_millis(1)).await;
+                    patience.wait(count).await;
                 }
                 continue;
             }

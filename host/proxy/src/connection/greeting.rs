@@ -62,6 +62,7 @@ pub(super) async fn greet(
 /// Looks at the first bytes without taking them.
 async fn starts_with_preface(stream: &TcpStream) -> bool {
     let mut start = [0; PREFACE.len()];
+    let mut patience = Patience::default();
     loop {
         let Ok(count @ 1..) = stream.peek(&mut start).await else { return false };
         if start[..count] != PREFACE[..count] {
@@ -71,6 +72,22 @@ async fn starts_with_preface(stream: &TcpStream) -> bool {
             return true;
         }
         // Part of it: peeking would not wait for the rest.
-        sleep(Duration::from_millis(1)).await;
+        patience.wait(count).await;
+    }
+}
+
+/// Waits for more of what is only looked at.
+#[derive(Default)]
+pub(super) struct Patience {
+    seen: usize,
+    times: u32,
+}
+
+impl Patience {
+    /// A millisecond, and longer each time when no more has come than the `count` bytes of last time.
+    pub(super) async fn wait(&mut self, count: usize) {
+        self.times = if count == self.seen { self.times + 1 } else { 0 };
+        self.seen = count;
+        sleep(Duration::from_millis(1 << self.times.min(7))).await;
     }
 }
