@@ -247,7 +247,8 @@ impl Relay {
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(%error, "an endpoint's body broke off");
                 self.record.broke_off();
-                self.finish(Outcome::Broken);
+                let is_clients = self.record.upload.as_ref().is_some_and(|upload| upload.broke.get());
+                self.finish(if is_clients { Outcome::Cancelled } else { Outcome::Broken });
             }
             Poll::Ready(None) => self.finish(Outcome::Answered),
         }

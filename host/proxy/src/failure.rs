@@ -70,12 +70,14 @@ pub(crate) enum Failure {
     RefusedStream { endpoint: Arc<str> },
     #[error("the request's body broke off")]
     ClientBody,
+    #[error("nothing came of the rest of the request's body for {timeout:?}")]
+    BodyTimeout { timeout: Duration },
     #[error("{}", .0.reason)]
     Rejected(Rejection),
 }
 
 /// All labels, so that a counter for each can be registered up front.
-pub(crate) const LABELS: [&str; 19] = [
+pub(crate) const LABELS: [&str; 20] = [
     "bad_request",
     "not_supported",
     "no_route",
@@ -95,6 +97,7 @@ pub(crate) const LABELS: [&str; 19] = [
     "rate_limited",
     "body_too_large",
     "policy_rejected",
+    "body_timeout",
 ];
 
 impl Failure {
@@ -102,7 +105,7 @@ impl Failure {
     /// waited for the answer (RFC 9931, section 4), and who sends what can't be understood may mean more by it.
     pub(crate) fn ends_connection(&self) -> bool {
         let is_malformed = matches!(self, Self::BadRequest(_) | Self::Malformed(_) | Self::BadPath(_));
-        is_malformed || matches!(self, Self::NotSupported("CONNECT"))
+        is_malformed || matches!(self, Self::NotSupported("CONNECT") | Self::BodyTimeout { .. })
     }
 
     /// Where it is in [`LABELS`].
@@ -128,6 +131,7 @@ impl Failure {
             Self::RateLimited { .. } => 16,
             Self::BodyTooLarge { .. } => 17,
             Self::Rejected(_) => 18,
+            Self::BodyTimeout { .. } => 19,
         }
     }
 
@@ -142,6 +146,7 @@ impl Failure {
             Self::Malformed(violation) => StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST),
             Self::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Rejected(rejection) => rejection.status,
@@ -164,6 +169,7 @@ impl Failure {
             | Self::Malformed(_)
             | Self::NotSupported(_)
             | Self::ClientBody
+            | Self::BodyTimeout { .. }
             | Self::BodyTooLarge { .. } => Origin::Client,
             Self::NoRoute
             | Self::TooManyConnections

@@ -25,7 +25,11 @@ pub(crate) fn fail(headers: &mut HeaderMap, failure: &Failure) {
 /// gRPC's own mapping ("HTTP to gRPC Status Code Mapping"), but for timeouts, which it has a status for.
 fn status(failure: &Failure) -> &'static str {
     match failure {
-        Failure::ResponseTimeout { .. } | Failure::AttemptTimeout { .. } | Failure::RequestTimeout { .. } => "4", // DEADLINE_EXCEEDED
+        // DEADLINE_EXCEEDED
+        Failure::ResponseTimeout { .. }
+        | Failure::AttemptTimeout { .. }
+        | Failure::RequestTimeout { .. }
+        | Failure::BodyTimeout { .. } => "4",
         _ => match failure.status() {
             StatusCode::BAD_REQUEST => "13", // INTERNAL
             StatusCode::NOT_FOUND => "12",   // UNIMPLEMENTED

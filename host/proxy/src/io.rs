@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     io::{self, IoSlice, Write as _},
+    net::Shutdown,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
@@ -11,6 +12,7 @@ use std::{
 use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use sluicegate_wire::framing::Phase;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -152,6 +154,12 @@ impl Io {
     /// Ready when there is something to be read, or the end.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.tcp().poll_read_ready(cx)
+    }
+
+    /// Ends it in both directions. What is here already can still be read.
+    pub(crate) fn break_off(&self) {
+        // That it has ended already is as good.
+        let _ = SockRef::from(self.stream.tcp()).shutdown(Shutdown::Both);
     }
 
     /// Whether nothing is there to be read: neither bytes nor the end.

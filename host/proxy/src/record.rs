@@ -13,6 +13,7 @@ use std::{
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{CONNECTION, HOST},
+    response::Parts,
 };
 use sluicegate_policy::{Picked, RequestHead};
 
@@ -241,9 +242,11 @@ impl Record {
 
     /// Settles a response's version, and whether the client may send another request on its connection. `length` is
     /// that of the body, if it is known.
-    pub(crate) fn settle(&self, length: Option<u64>, version: &mut Version, headers: &mut HeaderMap) {
-        if self.is_http2() {
-            // A connection that drains says so in a frame of its own.
+    pub(crate) fn settle(&self, length: Option<u64>, parts: &mut Parts) {
+        let Parts { status, version, headers, .. } = parts;
+        if self.is_http2() || *status == StatusCode::SWITCHING_PROTOCOLS {
+            // A connection that drains says so in a frame of its own, and one that carries something else does not end with
+            // this response.
             return;
         }
         let must_close = self.client.worker.is_draining.get() || self.client.is_excess;

@@ -13,7 +13,7 @@ pub(crate) fn answer(response: Response<Bytes>, mut record: Record) -> Response<
     record.answered(response.status());
     record.bytes = response.body().len() as u64;
     let (mut parts, body) = response.into_parts();
-    record.settle(Some(record.bytes), &mut parts.version, &mut parts.headers);
+    record.settle(Some(record.bytes), &mut parts);
     Response::from_parts(parts, ResponseBody::text(body))
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn respond(failure: &Failure, mut record: Record) -> Response<Respons
     if let Some(seconds) = failure.retry_after() {
         parts.headers.insert(header::RETRY_AFTER, seconds.into());
     }
-    record.settle(Some(record.bytes), &mut parts.version, &mut parts.headers);
+    record.settle(Some(record.bytes), &mut parts);
     if failure.ends_connection() && !record.is_http2() {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

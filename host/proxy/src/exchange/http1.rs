@@ -4,7 +4,7 @@ use std::{future::poll_fn, mem, task::Poll};
 
 use http::StatusCode;
 
-use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of};
+use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of, no_answer};
 use crate::{
     attempt::Attempt,
     body::{RequestBody, Source},
@@ -80,10 +80,7 @@ pub(super) async fn send(
                 recover(broken, endpoint, upstream, inbound)?;
                 must_be_fresh = true;
             }
-            None => {
-                let (endpoint, timeout) = (name_of(endpoint), settings.response_timeout);
-                return Err(Failure::ResponseTimeout { endpoint, timeout });
-            }
+            None => return Err(no_answer(endpoint, settings, upstream.waits_for_client())),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, mem, task::Poll};
 
-use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of};
+use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of, no_answer};
 use crate::{
     attempt::Attempt,
     body::{RequestBody, Source},
@@ -70,10 +70,7 @@ pub(super) async fn send(
                 }
                 Some(Err(Broken::Bad(bad))) => return Err(bad_response(endpoint, bad.into())),
                 Some(Err(Broken::Closed(source))) => (source, false),
-                None => {
-                    let (endpoint, timeout) = (name_of(endpoint), settings.response_timeout);
-                    return Err(Failure::ResponseTimeout { endpoint, timeout });
-                }
+                None => return Err(no_answer(endpoint, settings, call.waits_for_client())),
             },
             Err((source, body)) => {
                 inbound.body = body;

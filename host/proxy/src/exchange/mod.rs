@@ -285,7 +285,7 @@ fn relay(
     let (mut parts, ()) = response.into_parts();
     set_response_headers(said, &mut parts.headers);
     record.answered(parts.status);
-    record.settle(source.size_hint().exact(), &mut parts.version, &mut parts.headers);
+    record.settle(source.size_hint().exact(), &mut parts);
     let (endpoint, early) = match source {
         Source::Switched(upstream) => {
             let (io, early) = upstream.into_tunnel();
@@ -320,6 +320,15 @@ fn client_body(record: &Record, upload: &Upload) -> Failure {
         (_, Some(max)) if upload.is_too_long.get() => Failure::BodyTooLarge { max },
         (Some(refused), _) => Failure::Malformed(refused.violation),
         (None, _) => Failure::ClientBody,
+    }
+}
+
+/// There is no answer in time: because the client has not sent all of its body, perhaps.
+fn no_answer(endpoint: &WorkerEndpoint, settings: &ClusterSettings, waits_for_client: bool) -> Failure {
+    let timeout = settings.response_timeout;
+    match waits_for_client {
+        true => Failure::BodyTimeout { timeout },
+        false => Failure::ResponseTimeout { endpoint: name_of(endpoint), timeout },
     }
 }
 

@@ -163,6 +163,11 @@ impl Call {
         Poll::Pending
     }
 
+    /// Whether it is for the client to send more.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        matches!(&self.outgoing, Outgoing::Body(upload) if upload.hold.is_none() && !upload.body.is_held_up())
+    }
+
     /// Lets what is left of the request go out by itself.
     fn let_go(&mut self) {
         self.outgoing = match mem::replace(&mut self.outgoing, Outgoing::Done) {

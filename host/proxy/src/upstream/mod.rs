@@ -198,9 +198,19 @@ impl Upstream {
         !self.sending.is_over()
     }
 
-    /// Sends what is left of the request. If it does not come to its end, the answer may still be whole.
+    /// Whether it is for the client to send more.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.sending.waits_for_client()
+    }
+
+    /// Sends what is left of the request. If that breaks off, so does the connection: what is here of the answer already may
+    /// still be all of it, and nobody waits for the rest.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sending.poll(&mut self.io, cx).map(drop)
+        let sent = ready!(self.sending.poll(&mut self.io, cx));
+        if sent.is_err() {
+            self.io.break_off();
+        }
+        Poll::Ready(())
     }
 
     /// The next part of the answer's body.

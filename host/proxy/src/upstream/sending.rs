@@ -28,6 +28,12 @@ use crate::{
 /// What is kept of the memory for heads when a request is through.
 const KEPT: usize = 4 * 1024;
 
+/// Pieces up to this size are small: as they come, each costs a system call, here and at the endpoint.
+const SMALL: usize = 256;
+
+/// So much of small pieces goes out at once.
+const TOGETHER: usize = 8 * 1024;
+
 /// A request on its way out.
 #[derive(Default)]
 pub(super) struct Sending {
@@ -46,6 +52,8 @@ pub(super) struct Sending {
     pub(super) has_begun: bool,
     /// Whether some of what was written may still be with TLS.
     is_held_up: bool,
+    /// Whether small pieces wait for more of them.
+    gathers: bool,
     /// Why no more can go out.
     broken: Option<io::Error>,
 }
@@ -64,7 +72,7 @@ impl Sending {
         self.lines.clear();
         self.lines.shrink_to(KEPT);
         self.written = 0;
-        (self.has_begun, self.is_held_up, self.broken) = (false, false, None);
+        (self.has_begun, self.is_held_up, self.gathers, self.broken) = (false, false, false, None);
         encode(head, &mut self.lines);
         self.framing = length_of(&head.headers).map_or(Framing::Chunked, Framing::Sized);
         let has_body = !body.is_end_stream() && self.framing != Framing::Sized(0);
@@ -74,6 +82,10 @@ impl Sending {
         if self.hold.is_some() {
             self.lines.truncate(self.lines.len() - 2);
             self.lines.extend_from_slice(b"expect: 100-continue\r\n\r\n");
+        }
+        if !has_body && head.headers.contains_key(TRANSFER_ENCODING) {
+            // A body of which it is known already that nothing comes ends all the same.
+            self.lines.extend_from_slice(b"0\r\n\r\n");
         }
     }
 
@@ -90,6 +102,11 @@ impl Sending {
     /// Whether all of it has gone out, or no more can.
     pub(super) fn is_over(&self) -> bool {
         self.broken.is_some() || self.is_done()
+    }
+
+    /// Whether it is for the client to send more.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.broken.is_none() && self.body.is_some() && self.hold.is_none() && self.is_flushed()
     }
 
     /// Gives up what has not gone out. The body, if none of it was asked for.
@@ -114,6 +131,11 @@ impl Sending {
                 }
                 polled => polled.is_pending(),
             };
+            if waits && std::mem::take(&mut self.gathers) {
+                // Whoever sends a little at a time may have sent more, which has not come this far.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             match self.poll_written(io, cx) {
                 Poll::Ready(Ok(())) if waits => return Poll::Pending,
                 Poll::Ready(Ok(())) if self.body.is_some() => {}
@@ -137,8 +159,22 @@ impl Sending {
         self.written == self.lines.len() && self.piece.is_empty() && self.tail.is_empty()
     }
 
-    /// Takes the next piece of the body, if there is one, and the last one is gone.
+    /// Takes the next piece of the body, or several small ones.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_piece(cx))?;
+            let is_small = !self.piece.is_empty() && self.piece.len() <= SMALL;
+            if !is_small || self.body.is_none() || self.lines.len() - self.written > TOGETHER {
+                return Poll::Ready(Ok(()));
+            }
+            self.lines.extend_from_slice(&self.piece);
+            self.lines.extend_from_slice(self.tail);
+            (self.piece, self.tail, self.gathers) = (Bytes::new(), b"", true);
+        }
+    }
+
+    /// Takes the next piece of the body, if there is one, and the last one is gone.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(body) = self.body.as_mut().filter(|_| self.piece.is_empty() && self.tail.is_empty()) else {
             return Poll::Ready(Ok(()));
         };

@@ -9,6 +9,7 @@ use std::{
 };
 
 use sluicegate_core::Signal;
+use sluicegate_proxy::ClusterSettings;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc::unbounded_channel,
@@ -215,6 +216,75 @@ async fn a_client_may_send_on_while_it_reads_nothing() {
         assert_eq!(client.exactly(SIZE).await.unwrap(), vec![b'y'; SIZE]);
         proxy.settle().await;
     }
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_after_an_early_answer_ends_both() {
+    // Answers at once, and does not end before the upload does.
+    let (said, mut heard) = unbounded_channel();
+    let origin = Origin::new(move |mut wire, _| {
+        let said = said.clone();
+        async move {
+            wire.head().await.unwrap();
+            wire.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
+            wire.ended().await;
+            said.send(()).unwrap();
+        }
+    })
+    .await;
+    let patient = ClusterSettings { stream_idle_timeout: Duration::from_secs(60), ..QUICK };
+    let proxy = Proxy::new(&[origin.address], patient).await;
+    let mut client = proxy.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    assert_eq!(client.head().await.unwrap().status(), 200);
+    client.send("no chunk\r\n").await;
+    heard.recv().await.unwrap();
+    client.ended().await;
+    proxy.settle().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_send_its_body_is_not_a_slow_endpoint() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    for body in ["Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+        does_not_send(&proxy, body).await;
+    }
+}
+
+/// Sends the beginning of a body, and hears whose fault it is that there is no answer.
+pub(crate) async fn does_not_send(proxy: &Proxy, body: &str) {
+    let mut client = proxy.connect().await;
+    client.send(&format!("POST / HTTP/1.1\r\nHost: test\r\n{body}")).await;
+    let answer = client.response("POST").await.unwrap();
+    assert_eq!((answer.status(), answer.header("x-sluicegate-error")), (408, Some("body_timeout")), "{body}");
+    assert_eq!(answer.header("connection"), Some("close"));
+    proxy.settle().await;
+}
+
+#[tokio::test]
+async fn small_pieces_go_on_together_and_whole() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let text: String = ('a'..='z').cycle().take(3000).collect();
+    let chunks: String = text.chars().map(|letter| format!("1\r\n{letter}\r\n")).collect();
+    for (framing, body) in
+        [("Content-Length: 3000", text.clone()), ("Transfer-Encoding: chunked", format!("{chunks}0\r\n\r\n"))]
+    {
+        let mut client = proxy.connect().await;
+        client.send(&format!("POST / HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n")).await;
+        for piece in body.as_bytes().chunks(7) {
+            client.stream.write_all(piece).await.unwrap();
+        }
+        let answer = client.response("POST").await.unwrap();
+        assert!(answer.text().ends_with(&text), "{framing}");
+    }
+    // One at a time, each goes on at once.
+    let mut client = proxy.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\na").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.send("b").await;
+    assert!(client.response("POST").await.unwrap().text().ends_with("ab"));
 }
 
 #[tokio::test]

@@ -81,6 +81,35 @@ async fn draining_under_load_fails_nobody() {
 }
 
 #[tokio::test]
+async fn a_switch_of_protocols_while_it_drains_is_one() {
+    let origin = Origin::new(|mut wire, _| async move {
+        while let Some(request) = wire.head().await {
+            if request.header("upgrade").is_some() {
+                wire.send("HTTP/1.1 101 Yes\r\nConnection: upgrade\r\nUpgrade: own\r\n\r\nbye").await;
+                return;
+            }
+            wire.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    })
+    .await;
+    let mut proxy = Proxy::new(&[origin.address], QUICK).await;
+    let (mut client, mut other) = (proxy.connect().await, proxy.connect().await);
+    for client in [&mut client, &mut other] {
+        assert_eq!(client.get("/").await.status(), 204);
+    }
+    let workers = proxy.workers.take().unwrap();
+    let retired = tokio::spawn(async move { workers.retire(Duration::from_secs(20)).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(other.get("/").await.header("connection"), Some("close"), "it drains");
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: own\r\nConnection: upgrade\r\n\r\n").await;
+    let head = client.head().await.unwrap();
+    assert_eq!((head.status(), head.header("connection")), (101, Some("upgrade")));
+    assert_eq!(client.rest().await, b"bye");
+    drop(client);
+    assert_eq!(retired.await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_request_that_outlasts_the_drain_is_cut_off_and_counted() {
     let origin = Origin::new(|mut wire, _| async move {
         wire.request().await;

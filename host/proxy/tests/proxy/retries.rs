@@ -63,6 +63,12 @@ async fn all_good(bad: &Origin, settings: ClusterSettings, request: &str, answer
 const SHORT_503: &str = "HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\nno";
 
 #[tokio::test]
+async fn a_chunked_body_without_anything_in_it_is_sent_again_as_one() {
+    let request = "PUT / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert!(all_good(&bad("reset").await, QUICK, request, "PUT ").await > 0);
+}
+
+#[tokio::test]
 async fn each_condition_leads_to_another_endpoint() {
     let short = ClusterSettings { attempt_timeout: Some(Duration::from_millis(250)), ..QUICK };
     let slow = ClusterSettings { response_timeout: Duration::from_millis(250), ..on(RetryCondition::ResponseTimeout) };

@@ -4,7 +4,10 @@ use http::Request;
 use tokio::sync::mpsc;
 
 use super::{answer, http2_settings, server, whole};
-use crate::support::{Proxy, eventually};
+use crate::{
+    bodies::does_not_send,
+    support::{Proxy, eventually},
+};
 
 #[tokio::test]
 async fn an_http2_endpoint_is_waited_for_before_a_body_is_asked_for() {
@@ -144,6 +147,22 @@ async fn what_an_http2_endpoint_does_not_take_of_a_body_is_taken_back() {
         client.send(&"x".repeat(size)).await;
         assert_eq!(client.response("POST").await.unwrap().text(), "no", "{size}");
         assert_eq!(heard.recv().await.unwrap(), Some(h2::Reason::CANCEL), "{size}");
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_send_its_body_is_not_a_slow_http2_endpoint() {
+    let origin = server(|request, mut respond| async move {
+        let (_, mut body) = request.into_parts();
+        if whole(&mut body).await.is_some() {
+            respond.send_response(answer(204), true).unwrap();
+        }
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], http2_settings()).await;
+    for body in ["Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+        does_not_send(&proxy, body).await;
     }
     assert_eq!(origin.connections(), 1);
 }
