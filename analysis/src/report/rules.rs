@@ -252,9 +252,7 @@ fn which_policy(findings: &Findings, situation: &str) -> Option<Finding> {
     let late = findings.tables.get("late").into_iter().flat_map(|table| &table.rows);
     let late = late.filter(|row| row[0].text() == situation && row[1].number() == Some(f64::from(load)));
     evidence.extend(
-        late.map(|row| {
-            format!("rough, as the generator was late for {} of them", number(row[2].number().unwrap_or(0.0)))
-        }),
+        late.map(|row| format!("rough, as the generator was late for {:.0} of them", row[2].number().unwrap_or(0.0))),
     );
     let names = |all: &[&policies::Standing], word: &str| {
         all.iter().map(|one| format!("`{}`", one.policy)).collect::<Vec<_>>().join(word)
