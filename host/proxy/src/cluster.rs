@@ -29,7 +29,8 @@ pub struct ClusterSettings {
     pub connect_timeout: Duration,
     /// How long an endpoint may take, once it has been sent the request, until the head of its response is there.
     /// While the client is still sending the request's body, every piece of it starts this time anew. When it passes
-    /// because the client sends no more, the client hears so (408), and the endpoint is not blamed.
+    /// because the client sends no more of a body whose length it has said, it hears so (408), and the endpoint is not
+    /// blamed.
     pub response_timeout: Duration,
     /// How long an attempt may take, from the pick of an endpoint until the head of its response is there; no longer than
     /// the other times allow when there is none.

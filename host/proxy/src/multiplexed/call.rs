@@ -163,9 +163,12 @@ impl Call {
         Poll::Pending
     }
 
-    /// Whether it is for the client to send more.
-    pub(crate) fn waits_for_client(&self) -> bool {
-        matches!(&self.outgoing, Outgoing::Body(upload) if upload.hold.is_none() && !upload.body.is_held_up())
+    /// Whether it is for the client to send more, of a body whose length is known. Then the connection's silence says nothing
+    /// of it.
+    pub(crate) fn waits_for_client(&mut self) -> bool {
+        let waits = matches!(&self.outgoing, Outgoing::Body(upload) if upload.hold.is_none() && upload.body.is_owed());
+        self.place.is_answered |= waits;
+        waits
     }
 
     /// Lets what is left of the request go out by itself.

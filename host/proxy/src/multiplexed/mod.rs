@@ -103,6 +103,7 @@ struct Life {
 pub(crate) struct Place {
     connection: Rc<Connection>,
     began: u64,
+    /// Or nothing was waited for that did not come.
     is_answered: bool,
 }
 

@@ -67,6 +67,11 @@ impl<B: Body<Data = Bytes> + Unpin> BodySender<B> {
         }
     }
 
+    /// Whether more is to come of a body whose length is known, and there is room for it.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.has_room && self.body.size_hint().exact().is_some_and(|length| length > 0)
+    }
+
     /// Whether it is the peer that is waited for.
     pub(crate) fn is_held_up(&self) -> bool {
         !self.has_room

@@ -70,6 +70,8 @@ pub(crate) struct Upstream {
     informed: u32,
     /// Whether anything came since the request was begun.
     has_answered: bool,
+    /// Whether this side has ended it, so that its end says nothing.
+    is_broken_off: bool,
     /// Whether the endpoint was told whom it is for, so that it can be for nobody else.
     is_announced: bool,
     /// Whether it carried a request before.
@@ -110,6 +112,7 @@ impl Upstream {
             informed: 0,
             keeps_alive: true,
             has_answered: false,
+            is_broken_off: false,
             is_announced: settings.proxy_protocol.is_some(),
             reused: false,
             idle_since: 0,
@@ -208,6 +211,7 @@ impl Upstream {
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let sent = ready!(self.sending.poll(&mut self.io, cx));
         if sent.is_err() {
+            self.is_broken_off = true;
             self.io.break_off();
         }
         Poll::Ready(())
@@ -227,7 +231,7 @@ impl Upstream {
                 _ => PIECE,
             };
             if !ready!(self.poll_read(cx, piece))? {
-                let ended = matches!(self.receiving, Receiving::UntilClose);
+                let ended = matches!(self.receiving, Receiving::UntilClose) && !self.is_broken_off;
                 self.receiving = Receiving::None;
                 return Poll::Ready(if ended { None } else { Some(Err(io::ErrorKind::UnexpectedEof.into())) });
             }
@@ -266,6 +270,7 @@ impl Upstream {
         if self.input.capacity() > 2 * PIECE {
             self.input = BytesMut::new();
         }
+        self.sending.shrink();
     }
 
     /// The stream itself, and what came over it already, after a switch of protocols.

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io::{self, IoSlice, Write as _},
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -34,6 +35,9 @@ const SMALL: usize = 256;
 /// So much of small pieces goes out at once.
 const TOGETHER: usize = 8 * 1024;
 
+/// So often small pieces wait for more of them.
+const TURNS: u32 = 16;
+
 /// A request on its way out.
 #[derive(Default)]
 pub(super) struct Sending {
@@ -52,8 +56,9 @@ pub(super) struct Sending {
     pub(super) has_begun: bool,
     /// Whether some of what was written may still be with TLS.
     is_held_up: bool,
-    /// Whether small pieces wait for more of them.
+    /// Whether small pieces have come that wait for more of them, and how often they have waited.
     gathers: bool,
+    turns: u32,
     /// Why no more can go out.
     broken: Option<io::Error>,
 }
@@ -72,7 +77,8 @@ impl Sending {
         self.lines.clear();
         self.lines.shrink_to(KEPT);
         self.written = 0;
-        (self.has_begun, self.is_held_up, self.gathers, self.broken) = (false, false, false, None);
+        (self.has_begun, self.is_held_up, self.broken) = (false, false, None);
+        (self.gathers, self.turns) = (false, 0);
         encode(head, &mut self.lines);
         self.framing = length_of(&head.headers).map_or(Framing::Chunked, Framing::Sized);
         let has_body = !body.is_end_stream() && self.framing != Framing::Sized(0);
@@ -104,9 +110,19 @@ impl Sending {
         self.broken.is_some() || self.is_done()
     }
 
-    /// Whether it is for the client to send more.
+    /// Whether it is for the client to send more: of a body whose length is known. Of others, an endpoint may wait for more
+    /// as well as the client for an answer.
     pub(super) fn waits_for_client(&self) -> bool {
-        self.broken.is_none() && self.body.is_some() && self.hold.is_none() && self.is_flushed()
+        let is_owed = matches!(self.framing, Framing::Sized(left) if left > 0) && self.body.is_some();
+        is_owed && self.broken.is_none() && self.hold.is_none() && self.is_flushed()
+    }
+
+    /// Lets go of memory that only small pieces need.
+    pub(super) fn shrink(&mut self) {
+        if self.lines.capacity() > 2 * KEPT {
+            self.make_room();
+            self.lines.shrink_to(KEPT);
+        }
     }
 
     /// Gives up what has not gone out. The body, if none of it was asked for.
@@ -131,7 +147,8 @@ impl Sending {
                 }
                 polled => polled.is_pending(),
             };
-            if waits && std::mem::take(&mut self.gathers) {
+            if waits && mem::take(&mut self.gathers) && self.turns < TURNS {
+                self.turns += 1;
                 // Whoever sends a little at a time may have sent more, which has not come this far.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -161,23 +178,28 @@ impl Sending {
 
     /// Takes the next piece of the body, or several small ones.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
+        while self.piece.is_empty() && self.tail.is_empty() {
             ready!(self.poll_piece(cx))?;
             let is_small = !self.piece.is_empty() && self.piece.len() <= SMALL;
             if !is_small || self.body.is_none() || self.lines.len() - self.written > TOGETHER {
                 return Poll::Ready(Ok(()));
             }
-            self.lines.extend_from_slice(&self.piece);
-            self.lines.extend_from_slice(self.tail);
-            (self.piece, self.tail, self.gathers) = (Bytes::new(), b"", true);
+            self.fold();
         }
+        Poll::Ready(Ok(()))
     }
 
-    /// Takes the next piece of the body, if there is one, and the last one is gone.
+    /// Puts a small piece to what is written next.
+    fn fold(&mut self) {
+        self.make_room();
+        self.lines.extend_from_slice(&self.piece);
+        self.lines.extend_from_slice(self.tail);
+        (self.piece, self.tail, self.gathers) = (Bytes::new(), b"", true);
+    }
+
+    /// Takes the next piece of the body, if there is one.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(body) = self.body.as_mut().filter(|_| self.piece.is_empty() && self.tail.is_empty()) else {
-            return Poll::Ready(Ok(()));
-        };
+        let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
         if let Some(hold) = &mut self.hold {
             ready!(hold.as_mut().poll(cx));
             self.hold = None;
@@ -260,6 +282,9 @@ impl Sending {
         if self.written == self.lines.len() {
             self.lines.clear();
             self.written = 0;
+        } else if self.written > TOGETHER {
+            self.lines.drain(..self.written);
+            self.written = 0;
         }
     }
 
@@ -276,7 +301,7 @@ impl Sending {
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            (self.has_begun, self.is_held_up) = (true, true);
+            (self.has_begun, self.is_held_up, self.turns) = (true, true, 0);
             let from_lines = count.min(lines.len());
             let from_piece = (count - from_lines).min(self.piece.len());
             self.written += from_lines;
@@ -318,4 +343,41 @@ fn line(name: &[u8], value: &HeaderValue, lines: &mut Vec<u8>) {
     lines.extend_from_slice(b": ");
     lines.extend_from_slice(value);
     lines.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn head(name: &str, value: &str) -> Parts {
+        Request::put("/").header(name, value).body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn what_has_gone_out_of_small_pieces_is_forgotten() {
+        for parts in [head("content-length", "1000000"), head("transfer-encoding", "chunked")] {
+            let mut sending = Sending::default();
+            sending.begin(&parts, RequestBody::Whole(Bytes::from_static(b"x")), None);
+            for round in 0..10_000 {
+                sending.take(Bytes::from_static(b"abcdefgh"), false).unwrap();
+                sending.fold();
+                assert!(sending.lines.len() < 3 * TOGETHER, "{}", sending.lines.len());
+                // Some of it, but never all, goes out now and then.
+                if round % 100 == 0 {
+                    sending.written = sending.lines.len() - 1;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_chunked_body_of_which_nothing_comes_has_its_end() {
+        let mut sending = Sending::default();
+        sending.begin(&head("transfer-encoding", "chunked"), RequestBody::Whole(Bytes::new()), None);
+        assert!(sending.lines.ends_with(b"\r\n\r\n0\r\n\r\n"));
+        sending.begin(&head("content-length", "0"), RequestBody::Empty, None);
+        assert!(sending.lines.ends_with(b"content-length: 0\r\n\r\n"));
+    }
 }

@@ -247,18 +247,40 @@ async fn an_upload_that_breaks_off_after_an_early_answer_ends_both() {
 async fn a_client_that_does_not_send_its_body_is_not_a_slow_endpoint() {
     let origin = Origin::echo().await;
     let proxy = Proxy::new(&[origin.address], QUICK).await;
-    for body in ["Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
-        does_not_send(&proxy, body).await;
-    }
+    does_not_send(&proxy).await;
 }
 
 /// Sends the beginning of a body, and hears whose fault it is that there is no answer.
-pub(crate) async fn does_not_send(proxy: &Proxy, body: &str) {
+pub(crate) async fn does_not_send(proxy: &Proxy) {
+    for (body, said) in [
+        ("Content-Length: 10\r\n\r\nabc", (408, Some("body_timeout"), Some("close"))),
+        // Who has not said how much comes may wait for an answer as well as its endpoint for more.
+        ("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", (504, Some("response_timeout"), None)),
+    ] {
+        let mut client = proxy.connect().await;
+        client.send(&format!("POST / HTTP/1.1\r\nHost: test\r\n{body}")).await;
+        let answer = client.response("POST").await.unwrap();
+        let error = answer.header("x-sluicegate-error");
+        assert_eq!((answer.status(), error, answer.header("connection")), said, "{body}");
+        proxy.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_until_the_end_of_the_connection_is_not_whole_when_its_upload_breaks_off() {
+    let origin = Origin::new(move |mut wire, _| async move {
+        wire.head().await.unwrap();
+        wire.send("HTTP/1.1 200 OK\r\n\r\nthe beginning").await;
+        wire.ended().await;
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
     let mut client = proxy.connect().await;
-    client.send(&format!("POST / HTTP/1.1\r\nHost: test\r\n{body}")).await;
-    let answer = client.response("POST").await.unwrap();
-    assert_eq!((answer.status(), answer.header("x-sluicegate-error")), (408, Some("body_timeout")), "{body}");
-    assert_eq!(answer.header("connection"), Some("close"));
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    assert_eq!(client.head().await.unwrap().status(), 200);
+    client.send("no chunk\r\n").await;
+    let rest = client.rest().await;
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "{:?}", String::from_utf8_lossy(&rest));
     proxy.settle().await;
 }
 
@@ -279,12 +301,30 @@ async fn small_pieces_go_on_together_and_whole() {
         let answer = client.response("POST").await.unwrap();
         assert!(answer.text().ends_with(&text), "{framing}");
     }
-    // One at a time, each goes on at once.
+}
+
+#[tokio::test]
+async fn a_small_piece_does_not_wait_for_the_next() {
+    let (said, mut heard) = unbounded_channel();
+    let origin = Origin::new(move |mut wire, _| {
+        let said = said.clone();
+        async move {
+            wire.head().await.unwrap();
+            for _ in 0..2 {
+                said.send(wire.exactly(1).await.unwrap()).unwrap();
+            }
+            wire.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    })
+    .await;
+    let proxy =
+        Proxy::new(&[origin.address], ClusterSettings { response_timeout: Duration::from_secs(30), ..QUICK }).await;
     let mut client = proxy.connect().await;
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\na").await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(heard.recv().await.unwrap(), b"a");
     client.send("b").await;
-    assert!(client.response("POST").await.unwrap().text().ends_with("ab"));
+    assert_eq!(heard.recv().await.unwrap(), b"b");
+    assert_eq!(client.response("POST").await.unwrap().status(), 204);
 }
 
 #[tokio::test]

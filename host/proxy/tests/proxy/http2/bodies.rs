@@ -161,8 +161,10 @@ async fn a_client_that_does_not_send_its_body_is_not_a_slow_http2_endpoint() {
     })
     .await;
     let proxy = Proxy::new(&[origin.address], http2_settings()).await;
-    for body in ["Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
-        does_not_send(&proxy, body).await;
-    }
+    // Twice, to see that the connection is none the worse for the first; the second client's endpoint may be dead for all
+    // that the proxy knows.
+    does_not_send(&proxy).await;
     assert_eq!(origin.connections(), 1);
+    does_not_send(&proxy).await;
+    assert_eq!(origin.connections(), 2);
 }
