@@ -245,7 +245,8 @@ impl AttemptResult {
     ///
     /// That is the time to the first byte. But errors come quickly, and an endpoint must not look fast because it
     /// fails: a failure counts as twice the average at least, and as [`FAILURE_US`](Self::FAILURE_US) at least. A
-    /// client that goes away shows that the answer would have taken longer than that: it counts where that is news.
+    /// client that goes away before the first byte shows that the answer would have taken longer than that: it counts
+    /// where that is news.
     ///
     /// ```
     /// # use sluicegate_sdk::{AttemptResult, Outcome};
@@ -255,17 +256,24 @@ impl AttemptResult {
     /// assert_eq!(answered.latency_us(50_000.0), Some(700.0));
     /// assert_eq!(AttemptResult { status: 503, ..answered }.latency_us(50_000.0), Some(100_000.0));
     /// assert_eq!(AttemptResult { status: 503, ..answered }.latency_us(0.0), Some(30_000.0));
-    /// let left = AttemptResult { outcome: Outcome::Cancelled, total_us: 900, ..answered };
+    /// let left = AttemptResult { outcome: Outcome::Cancelled, first_byte_us: 0, ..answered };
     /// assert_eq!((left.latency_us(500.0), left.latency_us(50_000.0)), (Some(900.0), None));
+    /// let heard_enough = AttemptResult { outcome: Outcome::Cancelled, total_us: 600_000_000, ..answered };
+    /// assert_eq!(heard_enough.latency_us(500.0), Some(700.0));
     /// ```
     pub fn latency_us(&self, average: f64) -> Option<f64> {
         let total = f64::from(self.total_us);
         match self.outcome {
-            Outcome::Cancelled => (total > average).then_some(total),
+            Outcome::Cancelled if self.first_byte_us == 0 => (total > average).then_some(total),
             _ if self.is_failure() => Some(total.max(2.0 * average).max(Self::FAILURE_US)),
             _ if self.first_byte_us > 0 => Some(f64::from(self.first_byte_us)),
             _ => Some(total),
         }
+    }
+
+    /// When the attempt began, if it ended `now`, on the clock that policies are told the time of.
+    pub fn began_at(&self, now: u64) -> u64 {
+        now.saturating_sub(u64::from(self.total_us) * 1000)
     }
 
     /// The least latency that a failure counts as, in microseconds: what linkerd's proxy takes for an endpoint of

@@ -65,6 +65,8 @@ pub struct C3 {
     alpha: f64,
     rng: Rng,
     response_us: PerEndpoint<Ewma>,
+    /// When each has failed last.
+    failed_at: PerEndpoint<u64>,
 }
 
 impl Policy for C3 {
@@ -83,11 +85,12 @@ impl Policy for C3 {
         }
         let (rng, response_us) = (Rng::new(setup.seed), PerEndpoint::default());
         let C3Config { proxies, choices, alpha } = config;
-        Ok(Self { proxies: f64::from(proxies), choices, alpha, rng, response_us })
+        Ok(Self { proxies: f64::from(proxies), choices, alpha, rng, response_us, failed_at: PerEndpoint::default() })
     }
 
     fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
         self.response_us.follow(endpoints, |_| Ewma::new(self.alpha));
+        self.failed_at.follow(endpoints, |_| 0);
     }
 
     fn pick(&mut self, _request: &Request, endpoints: &Endpoints) -> Pick {
@@ -104,8 +107,17 @@ fn score(endpoint: &Endpoint, response_us: &Ewma, proxies: f64) -> f64 {
 }
 
 impl Feedback for C3 {
-    fn on_result(&mut self, result: &AttemptResult, _now: u64) {
+    fn on_result(&mut self, result: &AttemptResult, now: u64) {
         let Some(average) = self.response_us.get_mut(result.endpoint) else { return };
+        if result.is_failure()
+            && let Some(failed_at) = self.failed_at.get_mut(result.endpoint)
+        {
+            // Those that were under way when it failed last say the same once more.
+            if *failed_at > 0 && result.began_at(now) <= *failed_at {
+                return;
+            }
+            *failed_at = now;
+        }
         if let Some(response_us) = result.latency_us(average.get().unwrap_or(0.0)) {
             average.add(response_us.min(HOUR_US));
         }

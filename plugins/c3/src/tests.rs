@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use sluicegate_sdk::{
-    Outcome, Signal,
+    Outcome, Signal, State,
     harness::{Harness, SimCluster, SimRequest, check_promises},
 };
 
@@ -63,6 +63,16 @@ fn it_learns_and_errors_are_not_fast() {
     assert_eq!(after(Outcome::Answered, 200).counts(20), [0, 20]);
     assert_eq!(after(Outcome::Answered, 500).counts(20), [20, 0]);
     assert_eq!(after(Outcome::ConnectFailed, 0).counts(20), [20, 0]);
+}
+
+#[test]
+fn what_fails_together_fails_once() {
+    let mut harness = harness(r#"{"choices": 8, "alpha": 1}"#, &[1, 1], &[0, 0], &[0, 0]);
+    let under_way: Vec<_> = (0..40).map(|_| harness.send(&mut SimRequest::get("/")).unwrap()).collect();
+    harness.advance(Duration::from_millis(10));
+    under_way.into_iter().for_each(|attempt| harness.finish(attempt, Outcome::Broken, 0));
+    let saved = harness.policy().save();
+    assert!(saved.iter().all(|(_, response_us)| *response_us == 30_000), "{saved:?}");
 }
 
 #[test]

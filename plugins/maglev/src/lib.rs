@@ -92,7 +92,8 @@ impl Policy for Maglev {
             }
         }
         // Whoever is left is light, or has no place in a table that is too small.
-        self.rng.choose_weighted(endpoints.candidates(), Endpoint::weight).into()
+        // The same for the same key, here too.
+        Rng::new(hash).choose_weighted(endpoints.candidates(), Endpoint::weight).into()
     }
 }
 

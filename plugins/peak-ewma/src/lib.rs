@@ -46,6 +46,8 @@ pub struct PeakEwmaPolicy {
     choices: u32,
     rng: Rng,
     known: PerEndpoint<Known>,
+    // When each has failed last; not among what is read for a pick.
+    failed_at: PerEndpoint<u64>,
 }
 
 /// What is known of an endpoint.
@@ -69,12 +71,13 @@ impl Policy for PeakEwmaPolicy {
         }
         let decay_ns = f64::from(config.decay_ms) * 1e6;
         let (rng, known) = (Rng::new(setup.seed), PerEndpoint::default());
-        Ok(Self { decay_ns, choices: config.choices, rng, known })
+        Ok(Self { decay_ns, choices: config.choices, rng, known, failed_at: PerEndpoint::default() })
     }
 
     fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
         let latency_us = PeakEwma::new(self.decay_ns);
         self.known.follow(endpoints, |_| Known { latency_us, per_weight: 1.0 });
+        self.failed_at.follow(endpoints, |_| 0);
         for (known, endpoint) in self.known.as_mut_slice().iter_mut().zip(endpoints.iter()) {
             known.per_weight = 1.0 / f64::from(endpoint.weight());
         }
@@ -104,6 +107,15 @@ fn cost(endpoint: &Endpoint, known: &Known, now: u64) -> f64 {
 impl Feedback for PeakEwmaPolicy {
     fn on_result(&mut self, result: &AttemptResult, now: u64) {
         let Some(Known { latency_us: average, .. }) = self.known.get_mut(result.endpoint) else { return };
+        if result.is_failure()
+            && let Some(failed_at) = self.failed_at.get_mut(result.endpoint)
+        {
+            // Those that were under way when it failed last say the same once more.
+            if *failed_at > 0 && result.began_at(now) <= *failed_at {
+                return;
+            }
+            *failed_at = now;
+        }
         if let Some(latency_us) = result.latency_us(average.get(now)) {
             average.add(latency_us.min(HOUR_US), now);
         }

@@ -59,6 +59,21 @@ fn a_peak_counts_at_once_and_is_forgotten_with_time() {
 }
 
 #[test]
+fn what_fails_together_fails_once() {
+    let mut harness = harness(SimCluster::of(2));
+    answer(&mut harness, 0, 20, Outcome::Answered, 200);
+    answer(&mut harness, 1, 5, Outcome::Answered, 200);
+    let under_way: Vec<_> = (0..20).map(|_| send_to(&mut harness, 1)).collect();
+    harness.advance(Duration::from_millis(10));
+    under_way.into_iter().for_each(|attempt| harness.finish(attempt, Outcome::Broken, 0));
+    assert_eq!(harness.pick(), Some(0));
+    // 30 ms, and not as many times twice as have failed.
+    harness.advance(Duration::from_secs(15));
+    answer(&mut harness, 0, 20, Outcome::Answered, 200);
+    assert_eq!(harness.pick(), Some(1));
+}
+
+#[test]
 fn errors_are_not_fast() {
     for (outcome, status) in
         [(Outcome::Answered, 503), (Outcome::ConnectFailed, 0), (Outcome::Broken, 200), (Outcome::TimedOut, 0)]

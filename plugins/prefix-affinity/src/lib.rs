@@ -12,7 +12,7 @@
 //!   if it is at least `min_match` of the request's (SGLang's router, policy `cache_aware`, has the same threshold and
 //!   default): for less, a free endpoint is worth more, and all prompts begin alike up to the system's own.
 //! - A request goes there as long as there is room: less than `1 + epsilon` times the share, by weight, of all requests in
-//!   flight ([`LoadBound`]), or fewer than `slack` requests for each unit of weight. SGLang's router compares the busiest with
+//!   flight ([`LoadBound`]), or fewer than `slack` requests, by its weight to the mean. SGLang's router compares the busiest with
 //!   the least busy, in absolute numbers and by a factor, to the same end. Else it goes to the least loaded.
 //! - What is not known goes where the route's key would have it, by rendezvous hashing (see [`mix`]), within the same bound;
 //!   and where there is no key, to the less loaded of two endpoints drawn at random. Every worker learns by itself: a route
@@ -82,6 +82,7 @@ pub struct PrefixAffinity {
     bound: LoadBound,
     // The ids; there is nothing else to know of an endpoint.
     places: PerEndpoint<()>,
+    mean_weight: u64,
     seen: Seen,
     // Of the request that is being balanced.
     hashes: Vec<u64>,
@@ -129,6 +130,7 @@ impl Policy for PrefixAffinity {
             rng: Rng::new(setup.seed),
             bound: LoadBound::new(1.0 + config.epsilon),
             places: PerEndpoint::default(),
+            mean_weight: 1,
             seen: Seen::with_room_for(config.capacity),
             hashes: Vec::with_capacity(config.max_blocks as usize),
             owners: Vec::with_capacity(config.max_blocks as usize),
@@ -142,6 +144,8 @@ impl Policy for PrefixAffinity {
     fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
         self.places.follow(endpoints, |_| ());
         self.bound.follow(endpoints);
+        let weights: u64 = endpoints.iter().map(|endpoint| u64::from(endpoint.weight())).sum();
+        self.mean_weight = (weights / u64::from(endpoints.len().max(1))).max(1);
     }
 
     fn pick(&mut self, request: &Request, endpoints: &Endpoints) -> Pick {
@@ -176,7 +180,8 @@ impl PrefixAffinity {
         let Some(wanted) = wanted else {
             return endpoints.least_of(&mut self.rng, 2, Endpoint::load);
         };
-        if self.bound.has_room(&wanted) || wanted.in_flight() < self.config.slack.saturating_mul(wanted.weight()) {
+        let slack = u64::from(self.config.slack) * u64::from(wanted.weight()) / self.mean_weight;
+        if self.bound.has_room(&wanted) || u64::from(wanted.in_flight()) < slack {
             return Some(wanted);
         }
         self.spills.add(1);

@@ -104,6 +104,15 @@ fn who_is_full_is_passed_over() {
 }
 
 #[test]
+fn large_weights_leave_no_more_room() {
+    let cluster = SimCluster::of_weights(&[10_000, 10_000, 10_000, 10_000]);
+    let mut harness = Harness::<PrefixAffinity>::new(r#"{"slack": 2, "epsilon": 0.5}"#, cluster).unwrap();
+    let said = text(1, 4);
+    (0..12).for_each(|_| _ = send(&mut harness, &said));
+    assert!(counted(&harness)[2] > 0);
+}
+
+#[test]
 fn a_spill_goes_to_the_least_loaded() {
     let mut harness = harness(r#"{"slack": 0}"#, 4);
     let said = text(1, 4);

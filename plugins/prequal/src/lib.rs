@@ -105,8 +105,7 @@ pub struct Prequal {
     pool: Pool,
     busyness: Busyness,
     hot_from: u32,
-    // The ids; there is nothing else to know of an endpoint.
-    places: PerEndpoint<()>,
+    places: PerEndpoint<Errors>,
     /// How often an answer is used; none: until there is a newer one.
     uses: Option<f64>,
     probes_due: f64,
@@ -165,12 +164,13 @@ impl Policy for Prequal {
     }
 
     fn endpoints_changed(&mut self, endpoints: &Endpoints, _now: u64) {
-        self.places.follow(endpoints, |_| ());
+        self.places.follow(endpoints, |endpoint| Errors::of(&endpoint));
         let PrequalConfig { probe_rate, remove_rate, pool_size, delta, .. } = self.config;
         let count = f64::from(endpoints.len().max(1));
         let unknown = 1.0 - f64::from(pool_size).min(count) / count;
         let rate = unknown * probe_rate - remove_rate;
-        self.uses = (rate > 0.0).then(|| ((1.0 + delta) / rate).max(1.0));
+        // Below, it is what rounding has left of nothing.
+        self.uses = (rate > 1e-9).then(|| ((1.0 + delta) / rate).max(1.0));
         let places = &self.places;
         self.pool.retain(|answer| {
             let index = places.index_of(answer.endpoint);
@@ -240,7 +240,47 @@ impl Prequal {
     fn draw_uses(&mut self) -> u32 {
         let Some(uses) = self.uses else { return u32::MAX };
         let (whole, bits) = (uses as u32, self.rng.next_u64() >> 11);
-        whole + u32::from((bits as f64) < (uses - f64::from(whole)) * (1_u64 << 53) as f64)
+        whole.saturating_add(u32::from((bits as f64) < (uses - f64::from(whole)) * (1_u64 << 53) as f64))
+    }
+}
+
+/// How an endpoint's requests went lately: one that fails at once looks idle and fast, and would draw all requests to it
+/// ("sinkholing", section 4).
+#[derive(Clone, Copy, Debug)]
+struct Errors {
+    answered: u64,
+    failed: u64,
+    /// The share that failed.
+    share: f64,
+    at: u64,
+}
+
+impl Errors {
+    /// From which share on it is avoided, as long as there are others.
+    const AVOIDED: f64 = 0.2;
+    /// Without requests it is halved in this time, so that some are sent again. In nanoseconds.
+    const HALF_LIFE: f64 = 5e9;
+    /// So many requests say all that there is to say.
+    const ENOUGH: f64 = 8.0;
+
+    fn of(endpoint: &Endpoint) -> Self {
+        let [good, bad, late] = [Signal::Successes, Signal::Failures, Signal::Timeouts].map(|what| endpoint.read(what));
+        Self { answered: good, failed: bad.saturating_add(late), share: 0.0, at: 0 }
+    }
+
+    /// Looks at what has become of requests since the last look. Whether it fails too many.
+    fn take_in(&mut self, endpoint: &Endpoint, now: u64) -> bool {
+        let seen = Self::of(endpoint);
+        let failed = seen.failed.saturating_sub(self.failed) as f64;
+        let all = failed + seen.answered.saturating_sub(self.answered) as f64;
+        let mut share = self.share;
+        if all > 0.0 {
+            share += (failed / all - share) * (all / Self::ENOUGH).min(1.0);
+        } else {
+            share *= (-(now.saturating_sub(self.at) as f64) / Self::HALF_LIFE).exp2();
+        }
+        *self = Self { share, at: now, ..seen };
+        share > Self::AVOIDED
     }
 }
 
@@ -264,8 +304,9 @@ impl Probing for Prequal {
         self.busyness.add(in_flight);
         self.hot_from = self.busyness.hot_from(self.config.q_rif);
         let uses = self.draw_uses();
-        let (endpoint, index) = (probe.endpoint, endpoint.index());
-        self.pool.add(Answer { endpoint, index, in_flight, latency_us, at: now, uses });
+        let index = endpoint.index();
+        let fails = self.places[index].take_in(&endpoint, now);
+        self.pool.add(Answer { endpoint: probe.endpoint, index, in_flight, latency_us, at: now, uses, fails });
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Answer {
     pub(crate) at: u64,
     /// How many more requests may be sent there because of it.
     pub(crate) uses: u32,
+    /// Whether too many of its requests fail.
+    pub(crate) fails: bool,
 }
 
 /// The newest answers, one of each endpoint at the most, in the order in which they came.
@@ -92,11 +94,12 @@ impl Pool {
     }
 }
 
-/// The smaller, the better: cold before hot, cold ones by latency, hot ones by their requests in flight.
+/// The smaller, the better: who does not fail first, cold before hot, cold ones by latency, hot ones by their requests in
+/// flight.
 #[inline]
-fn rank(answer: &Answer, hot_from: u32) -> (bool, u32) {
+fn rank(answer: &Answer, hot_from: u32) -> (bool, bool, u32) {
     let is_hot = answer.in_flight >= hot_from;
-    (is_hot, if is_hot { answer.in_flight } else { answer.latency_us })
+    (answer.fails, is_hot, if is_hot { answer.in_flight } else { answer.latency_us })
 }
 
 /// How busy endpoints are: the requests in flight that the last probes have found.
@@ -153,7 +156,7 @@ mod tests {
     fn pool(size: u32, answers: &[(u32, u32, u32)]) -> Pool {
         let mut pool = Pool::of(size);
         for (index, in_flight, latency_us) in answers.iter().copied() {
-            pool.add(Answer { endpoint: index.into(), index, in_flight, latency_us, at: 0, uses: 2 });
+            pool.add(Answer { endpoint: index.into(), index, in_flight, latency_us, at: 0, uses: 2, fails: false });
         }
         pool
     }

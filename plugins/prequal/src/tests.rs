@@ -170,6 +170,40 @@ fn answers_stay_with_their_endpoints() {
 }
 
 #[test]
+fn who_fails_at_once_is_avoided_and_tried_again_later() {
+    let mut harness = probed(r#"{"max_idle_ms": 60000, "probe_rate": 3}"#, &[(3, 900), (3, 800), (0, 10)]);
+    let mut failed = 0;
+    let mut send = |harness: &mut Harness<Prequal>, requests: u64| {
+        let mut counts = [0; 3];
+        for _ in 0..requests {
+            let picked = harness.pick().unwrap();
+            counts[picked as usize] += 1;
+            if picked == 2 {
+                failed += 1;
+                harness.set(2, Signal::Failures, failed);
+            }
+            harness.advance(Duration::from_millis(1));
+        }
+        counts[2]
+    };
+    assert!((1..=20).contains(&send(&mut harness, 500)), "what it takes to find out");
+    // Nothing goes there, so nothing is known any more; and that is soon found out again.
+    let trickle = send(&mut harness, 60_000);
+    assert!((1..=60).contains(&trickle), "{trickle}");
+}
+
+#[test]
+fn where_all_fail_they_are_as_good_as_each_other() {
+    let mut harness = probed(QUIET, &[(0, 900), (0, 300), (0, 600)]);
+    for failed in 1..20 {
+        (0..3).for_each(|index| harness.set(index, Signal::Failures, 10 * failed));
+        harness.pick();
+        harness.advance(Duration::from_millis(1));
+    }
+    assert_eq!(harness.pick(), Some(1));
+}
+
+#[test]
 fn what_an_endpoint_does_not_say_the_proxy_knows() {
     let mut cluster = SimCluster::of(2);
     let mut native = Native::<Prequal>::configure(QUIET, Setup::default()).unwrap();

@@ -37,7 +37,7 @@ impl Policy for WeightedRoundRobin {
         if first {
             start(self.credits.as_mut_slice(), &self.weights, self.setup);
         } else {
-            level(self.credits.as_mut_slice());
+            self.bound();
         }
     }
 
@@ -51,6 +51,15 @@ impl Policy for WeightedRoundRobin {
 }
 
 impl WeightedRoundRobin {
+    /// Nobody can be further off than by one round: not by one of other weights, which may have been a thousand times as
+    /// large, as they are while an endpoint starts slowly.
+    fn bound(&mut self) {
+        let round: i64 = self.weights.iter().sum();
+        let credits = self.credits.as_mut_slice();
+        credits.iter_mut().for_each(|credit| *credit = (*credit).clamp(-round, round));
+        level(credits);
+    }
+
     /// The next turn. As in NGINX, endpoints that are left out neither gain nor count.
     fn turn(&mut self, left_out: impl Fn(u32) -> bool) -> Option<u32> {
         let (mut total, mut most, mut taken) = (0, i64::MIN, None);
@@ -104,14 +113,12 @@ impl State for WeightedRoundRobin {
     }
 
     fn restore(&mut self, saved: Self::Saved, _endpoints: &Endpoints) -> Result<(), RestoreError> {
-        // Nobody can be further off than by one round.
-        let round: i64 = self.weights.iter().sum();
         for (id, saved) in saved {
             if let Some(credit) = self.credits.get_mut(id) {
-                *credit = saved.clamp(-round, round);
+                *credit = saved;
             }
         }
-        level(self.credits.as_mut_slice());
+        self.bound();
         Ok(())
     }
 }

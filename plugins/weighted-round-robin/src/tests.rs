@@ -53,6 +53,17 @@ fn a_retry_goes_elsewhere_and_does_not_disturb_the_sequence_of_who_was_tried() {
 }
 
 #[test]
+fn what_was_gained_by_larger_weights_is_not_kept() {
+    for picks in 0..60 {
+        let mut harness = harness(&[10_000, 10_000, 10_000, 1_000]);
+        turns(&mut harness, picks);
+        harness.change(|cluster| cluster.iter_mut().for_each(|endpoint| *endpoint = endpoint.clone().weight(1)));
+        let counts = harness.counts(40);
+        assert!(counts.iter().all(|count| (7..=13).contains(count)), "after {picks}: {counts:?}");
+    }
+}
+
+#[test]
 fn who_joins_and_who_leaves_get_no_more_than_their_share() {
     let mut harness = harness(&[1; 4]);
     assert_eq!(turns(&mut harness, 3), "abc");

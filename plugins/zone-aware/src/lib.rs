@@ -7,8 +7,8 @@
 //! endpoints to spare, in proportion to what they can spare: each endpoint gets about the same as without zones.
 //! Shares are counted in ten-thousandths, as there.
 //!
-//! Within a zone the less loaded of two endpoints drawn at random is taken, as `p2c` does. A retry stays in its zone as
-//! long as there is an endpoint in it that the request has not been to.
+//! Within a zone the less loaded of two endpoints drawn at random is taken, as `p2c` does. A retry draws its zone anew, and
+//! leaves it only where the request has been to all of that zone's endpoints.
 
 use std::collections::BTreeMap;
 
