@@ -162,6 +162,17 @@ fn a_name_that_comes_later() {
 }
 
 #[test]
+fn a_server_that_says_nothing_about_ipv6_is_not_waited_for() {
+    let (server, origins) = (NameServer::start(), Origin::several(1));
+    server.forget_ipv6();
+    server.set_addresses("api.test", 600, &[local(1)]);
+    let dns = format!("{{ dns = \"api.test:{}\" }}", origins[0].address.port());
+    let proxy = Proxy::start(&config(&dns, &[&server]), |_| {});
+    // Not later: it is there when the proxy begins to serve.
+    assert_eq!(get(proxy.address, "/", "test").unwrap().0, 200);
+}
+
+#[test]
 fn services_have_ports_and_weights() {
     let (server, origins) = (NameServer::start(), Origin::several(3));
     let port = |index: usize| origins[index].address.port();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use simple_dns::{
-    CLASS, Name, Packet, PacketFlag, RCODE, ResourceRecord,
+    CLASS, Name, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE,
     rdata::{A, AAAA, CNAME, RData, SRV},
 };
 
@@ -19,6 +19,7 @@ use crate::eventually;
 struct Zone {
     records: BTreeMap<String, Vec<ResourceRecord<'static>>>,
     is_broken: bool,
+    knows_only_ipv4: bool,
     asked: u64,
 }
 
@@ -44,7 +45,9 @@ impl NameServer {
             loop {
                 let Ok((count, client)) = udp.recv_from(&mut query) else { continue };
                 let answer = by_datagram.lock().unwrap().answer(&query[..count], 512);
-                let _ = udp.send_to(&answer, client);
+                if !answer.is_empty() {
+                    let _ = udp.send_to(&answer, client);
+                }
             }
         });
         thread::spawn(move || {
@@ -89,6 +92,11 @@ impl NameServer {
         self.zone.lock().unwrap().is_broken = is_broken;
     }
 
+    /// Says nothing at all about IPv6 from now on.
+    pub fn forget_ipv6(&self) {
+        self.zone.lock().unwrap().knows_only_ipv4 = true;
+    }
+
     /// How often it was asked.
     pub fn asked(&self) -> u64 {
         self.zone.lock().unwrap().asked
@@ -108,6 +116,9 @@ impl Zone {
         let mut answer = Packet::new_reply(query.id());
         answer.questions = query.questions.clone();
         let (mut name, kind) = (query.questions[0].qname.to_string(), query.questions[0].qtype);
+        if self.knows_only_ipv4 && kind == QTYPE::TYPE(TYPE::AAAA) {
+            return Vec::new();
+        }
         if self.is_broken {
             *answer.rcode_mut() = RCODE::ServerFailure;
             return answer.build_bytes_vec().unwrap();

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    future::pending,
     hash::{BuildHasher as _, RandomState},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -17,7 +18,8 @@ use sluicegate_core::EndpointSpec;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
-    time::timeout,
+    sync::oneshot,
+    time::{sleep, timeout},
 };
 
 use crate::config::{Dns, Lookup};
@@ -25,6 +27,10 @@ use crate::config::{Dns, Lookup};
 /// How long one server may take. Those nearby take milliseconds, and a name that they have to ask for themselves
 /// hardly ever takes longer.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an answer about IPv6 is waited for once that about IPv4 is there: some servers have none, not even that there
+/// is nothing.
+const SECOND_KIND: Duration = Duration::from_millis(500);
 
 /// How often each server is asked, as a datagram may get lost.
 const ROUNDS: usize = 2;
@@ -135,9 +141,30 @@ impl Servers {
     }
 
     /// All of a host's addresses. If only one of the two kinds is to be had, that has to do: there are servers that
-    /// never answer when asked for IPv6.
+    /// never answer when asked for IPv6, which is not waited for much longer than for IPv4.
     async fn addresses(&self, host: &str) -> Result<(Vec<IpAddr>, Duration), LookupError> {
-        let (v4, v6) = tokio::join!(self.records(host, TYPE::A), self.records(host, TYPE::AAAA));
+        let (is_had, had) = oneshot::channel();
+        let v4 = async {
+            let v4 = self.records(host, TYPE::A).await;
+            if v4.is_ok() {
+                // Who asks for IPv6 may have its answer already.
+                let _ = is_had.send(());
+            }
+            v4
+        };
+        let late = async {
+            match had.await {
+                Ok(()) => sleep(SECOND_KIND).await,
+                Err(_) => pending().await,
+            }
+        };
+        let v6 = async {
+            tokio::select! {
+                v6 = self.records(host, TYPE::AAAA) => v6,
+                () = late => Err(LookupError::Late),
+            }
+        };
+        let (v4, v6) = tokio::join!(v4, v6);
         let (mut addresses, mut ttl, mut errors) = (Vec::new(), Duration::MAX, Vec::new());
         for records in [v4, v6] {
             match records {
