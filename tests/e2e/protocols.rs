@@ -108,8 +108,8 @@ fn certificates_are_chosen_by_name_and_followed() {
         line["message"].as_str().is_some_and(|text| text.contains("certificates refused") && text.contains("one.key"))
     });
     assert_eq!(subject(&["-noservername"]), "subject=CN = one");
-    let log = proxy.log().len();
-    authority.unwrap().issue(proxy.dir.path(), "one", &["new.test"]);
+    let (log, authority) = (proxy.log().len(), authority.unwrap());
+    authority.issue(proxy.dir.path(), "one", &["new.test"]);
     proxy.wait_after(log, "the new certificate", |line| line["message"] == "certificates in use");
     sluicegate_tests::eventually("the new certificate", || {
         let port = proxy.address.port();
@@ -118,6 +118,15 @@ fn certificates_are_chosen_by_name_and_followed() {
         let output = peers::run("curl", &["-sS", "--resolve", &resolve, "--cacert", ca.to_str().unwrap(), &url]);
         output.status.success().then_some(())
     });
+    // Other files, and nothing else that is new: they are followed, too.
+    authority.issue(proxy.dir.path(), "three", &["three.test"]);
+    let log = proxy.log().len();
+    proxy.reconfigure(&config(origin.address, "", &TLS.replace("one.", "three.")));
+    proxy.wait_after(log, "the other files", |line| line["message"] == "configuration applied");
+    assert_eq!(subject(&["-noservername"]), "subject=CN = three");
+    let log = proxy.log().len();
+    authority.issue(proxy.dir.path(), "three", &["four.test"]);
+    proxy.wait_after(log, "the newer certificate", |line| line["message"] == "certificates in use");
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn only_what_a_trusted_key_has_signed_is_let_in() {
         assert!(ok, "{err}");
         (path, public.trim().to_owned())
     };
-    let ((ours, public), (theirs, _)) = (key("ours"), key("theirs"));
+    let ((ours, public), (theirs, other)) = (key("ours"), key("theirs"));
     let (ok, _, err) = sluicegate(&["keygen", &ours]);
     assert!(!ok && err.contains("can't write"), "a key is not replaced: {err}");
     let sign = |file: &std::path::Path, key: &str| {
@@ -153,5 +153,34 @@ fn only_what_a_trusted_key_has_signed_is_let_in() {
     assert_eq!((status, &answer["error"]["code"]), (409, &json!("untrusted")));
     sign(&proxy.path("other.wasm"), &ours);
     assert_eq!(done(&proxy, "/policies/api/swap", &json!({ "file": proxy.path("other.wasm") }))["generation"], 3);
+    // A key is not taken back from under a policy that it has signed: the next start would find nothing to serve with.
+    let seen = proxy.log().len();
+    proxy.reconfigure(&settings.replace(&public, &other));
+    let refused = proxy.wait_after(seen, "a refusal", |line| line["level"] == "ERROR");
+    assert!(refused["message"].as_str().unwrap().contains("policy.wasm is refused"), "{refused}");
     assert_eq!(load.stop().failed, Vec::<String>::new());
+}
+
+#[test]
+fn keys_that_come_later_have_their_signatures_watched() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let ours = dir.path().join("ours").display().to_string();
+    let (ok, public, err) = sluicegate(&["keygen", &ours]);
+    assert!(ok, "{err}");
+    let sign = |file: &std::path::Path| assert!(sluicegate(&["sign", file.to_str().unwrap(), "--key", &ours]).0);
+    let origins = Origin::several(1);
+    let unsigned = config("{ file = \"policy.wasm\" }", &origins);
+    let proxy = Proxy::start(&unsigned, |dir| {
+        fs::write(dir.join("policy.wasm"), ByHand::default().module()).unwrap();
+        sign(&dir.join("policy.wasm"));
+    });
+    let seen = proxy.log().len();
+    proxy.reconfigure(&format!("trusted_keys = [\"{}\"]\n{unsigned}", public.trim()));
+    proxy.wait_after(seen, "the keys", |line| line["message"] == "configuration applied");
+    // First the policy, which is refused, and then its signature.
+    let seen = proxy.log().len();
+    fs::write(proxy.path("policy.wasm"), wasm::builtin("random", "fast")).unwrap();
+    proxy.wait_after(seen, "a refusal", |line| line["label"] == "untrusted");
+    sign(&proxy.path("policy.wasm"));
+    proxy.wait_for_generation(2);
 }

@@ -295,7 +295,8 @@ impl Actor {
                 let _ = done.send(changed);
             }
             Command::Settings { settings, done } => {
-                if settings.protocol != self.settings.protocol || settings.tls != self.settings.tls {
+                let way = |of: &ClusterSettings| (of.protocol, of.tls.clone(), of.proxy_protocol);
+                if way(&settings) != way(&self.settings) {
                     self.prober.set_way(self.endpoints.check(), &settings, self.endpoints.all());
                 }
                 self.settings = ClusterSettings::clone(&settings);

@@ -79,6 +79,10 @@ pub struct Applied {
     pub clusters: usize,
     /// Whether the routes are different.
     pub routes: bool,
+    /// Whether the certificates of listeners, or the like, are different.
+    pub listeners: bool,
+    /// Whether other keys are trusted.
+    pub trusted_keys: bool,
     /// The keys that differ, but only take effect at a restart.
     pub needs_restart: Vec<String>,
 }
@@ -86,7 +90,8 @@ pub struct Applied {
 impl Applied {
     /// Whether everything was so before.
     pub fn is_nothing(&self) -> bool {
-        self.clusters == 0 && !self.routes && self.needs_restart.is_empty()
+        let Self { clusters, routes, listeners, trusted_keys, needs_restart } = self;
+        *clusters == 0 && !routes && !listeners && !trusted_keys && needs_restart.is_empty()
     }
 }
 
@@ -125,6 +130,10 @@ impl Plane {
         let changes = self.config.changed_clusters(&new);
         let secured = Secured::load(&new).map_err(ApplyError::Refused)?;
         let mut found = discovery::read_files(&new).map_err(ApplyError::Refused)?;
+        let trusted_keys = self.config.policy.trusted_keys != new.policy.trusted_keys;
+        if trusted_keys {
+            self.check_trust(&new).await?;
+        }
         let plugins = self.try_out_policies(&changes, &new).await?;
         found.extend(self.names.first_answers(&new).await);
         let needs_restart = self.config.needs_restart(&new);
@@ -163,13 +172,25 @@ impl Plane {
             }
         }
         // Certificates are not among what needs a restart; nor do they make a connection that stands any worse.
-        if self.config.listeners != new.listeners && !needs_restart.iter().any(|key| key == "listener") {
+        let listeners = self.config.listeners != new.listeners && !needs_restart.iter().any(|key| key == "listener");
+        if listeners {
             self.set_listeners(&secured).await?;
         }
         self.names.follow(&new, &self.clusters);
         self.board.show(&self.clusters, self.means.engine.limits().module_bytes, &new.policy.trusted_keys);
         self.config = new;
-        Ok(Applied { clusters: changes.len(), routes, needs_restart })
+        Ok(Applied { clusters: changes.len(), routes, listeners, trusted_keys, needs_restart })
+    }
+
+    /// Whether all policies' files may be used with other keys: what serves now would not serve after a restart, else.
+    async fn check_trust(&self, new: &Config) -> Result<(), ApplyError> {
+        let limit = self.means.engine.limits().module_bytes;
+        let check = |(name, cluster): (&Arc<str>, &Cluster)| {
+            let fetched = policies::fetch(&cluster.policy, limit, &new.policy.trusted_keys);
+            fetched.err().map(|error| format!("cluster.{name}.policy: {error}"))
+        };
+        let errors: Vec<_> = new.clusters.iter().filter_map(check).collect();
+        if errors.is_empty() { Ok(()) } else { Err(ApplyError::Refused(errors)) }
     }
 
     /// The policies that are new or different, tried out with their clusters' new endpoints.

@@ -96,7 +96,12 @@ impl Follower {
         };
         match parsed {
             Ok(config) => self.apply(config).await,
-            Err(errors) => tracing::error!("configuration refused, the old one goes on:\n{errors}"),
+            Err(errors) => {
+                tracing::error!("configuration refused, the old one goes on:\n{errors}");
+                // What it said before that is not wanted any more, even if it could be had.
+                self.refused = None;
+                self.watch();
+            }
         }
     }
 
@@ -106,9 +111,10 @@ impl Follower {
                 self.refused = None;
                 if applied.is_nothing() {
                     tracing::debug!("the configuration is the same as before");
-                    return;
+                } else {
+                    let Applied { clusters, routes, listeners, trusted_keys, .. } = applied;
+                    tracing::info!(clusters, routes, listeners, trusted_keys, "configuration applied");
                 }
-                tracing::info!(clusters = applied.clusters, routes = applied.routes, "configuration applied");
                 if !applied.needs_restart.is_empty() {
                     let keys = applied.needs_restart.join(", ");
                     tracing::warn!("these changes take effect at the next start only: {keys}");
