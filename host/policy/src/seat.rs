@@ -360,8 +360,15 @@ impl Seat {
             self.occupant = None;
             self.tick_at = u64::MAX;
         }
-        // A full channel means that the control side knows more than enough already: the counters have it all.
-        let _ = self.reports.try_send(Report { worker: self.worker, generation, fault });
+        self.report(generation, fault);
+    }
+
+    /// Tells the control side. A full channel means that it knows more than enough already: the counters have it all. But
+    /// half of it is for faults that leave a seat empty, of which it has to know each.
+    fn report(&self, generation: u64, fault: Fault) {
+        if fault.is_fatal() || self.reports.capacity() > self.reports.max_capacity() / 2 {
+            let _ = self.reports.try_send(Report { worker: self.worker, generation, fault });
+        }
     }
 
     fn install(&mut self, mut instance: Instance, carry: bool) -> Result<Installed, Fault> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluicegate_core::AttemptResult;
 
-use super::{Installed, Picked, Report, Seat};
+use super::{Installed, Picked, Seat};
 use crate::{
     Fault, Instance, RequestHead,
     trial::{Draw, Tally, Trial, TrialMode},
@@ -100,8 +100,7 @@ impl Seat {
 
     fn trial_fault(&self, trial: &mut Trial, fault: Fault) {
         trial.fault(&fault);
-        // As for the active policy: the counters have it all.
-        let _ = self.reports.try_send(Report { worker: self.worker, generation: trial.generation, fault });
+        self.report(trial.generation, fault);
     }
 
     /// Tells those whom it concerns how an attempt went. A shadow hears of the requests that it was asked about, which
