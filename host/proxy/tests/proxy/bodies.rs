@@ -203,7 +203,9 @@ async fn a_client_may_send_on_while_it_reads_nothing() {
         }
     })
     .await;
-    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    // A machine that stands still for half a second is not what this is about.
+    let patient = ClusterSettings { stream_idle_timeout: Duration::from_secs(30), ..QUICK };
+    let proxy = Proxy::new(&[origin.address], patient).await;
     let (size, chunk) = (format!("Content-Length: {SIZE}\r\n\r\n"), format!("{SIZE:x}\r\n"));
     let chunked = format!("Transfer-Encoding: chunked\r\n\r\n{chunk}");
     for (framing, end) in [(size, "z"), (chunked, "z\r\n0\r\n\r\n")] {
