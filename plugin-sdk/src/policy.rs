@@ -271,9 +271,29 @@ impl AttemptResult {
         }
     }
 
-    /// When the attempt began, if it ended `now`, on the clock that policies are told the time of.
-    pub fn began_at(&self, now: u64) -> u64 {
-        now.saturating_sub(u64::from(self.total_us) * 1000)
+    /// Whether this is a failure that says nothing new: one that was under way already when its endpoint failed last. Many
+    /// fail at once when an endpoint goes away. `failed_at`: when it failed last, or 0, which this keeps.
+    ///
+    /// ```
+    /// # use sluicegate_sdk::{AttemptResult, Outcome};
+    /// let broken = AttemptResult {
+    ///     endpoint: 1, outcome: Outcome::Broken, status: 0, connect_us: 0, first_byte_us: 0, total_us: 900,
+    /// };
+    /// let (mut failed_at, now) = (0, 5_000_000);
+    /// assert!(!broken.is_known_failure(&mut failed_at, now));
+    /// assert!(broken.is_known_failure(&mut failed_at, now), "it began at 4,100,000");
+    /// assert!(!broken.is_known_failure(&mut failed_at, now + 1_000_000));
+    /// ```
+    pub fn is_known_failure(&self, failed_at: &mut u64, now: u64) -> bool {
+        if !self.is_failure() {
+            return false;
+        }
+        let began = now.saturating_sub(u64::from(self.total_us) * 1000);
+        let is_known = *failed_at > 0 && began <= *failed_at;
+        if !is_known {
+            *failed_at = now;
+        }
+        is_known
     }
 
     /// The least latency that a failure counts as, in microseconds: what linkerd's proxy takes for an endpoint of

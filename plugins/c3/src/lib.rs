@@ -109,14 +109,8 @@ fn score(endpoint: &Endpoint, response_us: &Ewma, proxies: f64) -> f64 {
 impl Feedback for C3 {
     fn on_result(&mut self, result: &AttemptResult, now: u64) {
         let Some(average) = self.response_us.get_mut(result.endpoint) else { return };
-        if result.is_failure()
-            && let Some(failed_at) = self.failed_at.get_mut(result.endpoint)
-        {
-            // Those that were under way when it failed last say the same once more.
-            if *failed_at > 0 && result.began_at(now) <= *failed_at {
-                return;
-            }
-            *failed_at = now;
+        if self.failed_at.get_mut(result.endpoint).is_some_and(|at| result.is_known_failure(at, now)) {
+            return;
         }
         if let Some(response_us) = result.latency_us(average.get().unwrap_or(0.0)) {
             average.add(response_us.min(HOUR_US));

@@ -107,14 +107,8 @@ fn cost(endpoint: &Endpoint, known: &Known, now: u64) -> f64 {
 impl Feedback for PeakEwmaPolicy {
     fn on_result(&mut self, result: &AttemptResult, now: u64) {
         let Some(Known { latency_us: average, .. }) = self.known.get_mut(result.endpoint) else { return };
-        if result.is_failure()
-            && let Some(failed_at) = self.failed_at.get_mut(result.endpoint)
-        {
-            // Those that were under way when it failed last say the same once more.
-            if *failed_at > 0 && result.began_at(now) <= *failed_at {
-                return;
-            }
-            *failed_at = now;
+        if self.failed_at.get_mut(result.endpoint).is_some_and(|at| result.is_known_failure(at, now)) {
+            return;
         }
         if let Some(latency_us) = result.latency_us(average.get(now)) {
             average.add(latency_us.min(HOUR_US), now);
