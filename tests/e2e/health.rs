@@ -1,6 +1,12 @@
 //! Who may be picked: health checks, outliers, draining, priorities, slow start; with origins that are well and ill.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{
+    io::Read,
+    net::{SocketAddr, TcpListener},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 use sluicegate_tests::{
@@ -191,6 +197,26 @@ fn a_check_may_go_to_another_port_with_a_host_and_a_status_of_its_own() {
     // Without checks, nothing is known, and nothing is held against it.
     proxy.reconfigure(&config(&endpoints, ""));
     becomes(&proxy, 0, "unknown");
+}
+
+#[test]
+fn checks_follow_a_change_of_the_proxy_protocol() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (said, heard) = mpsc::channel();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut start = [0; 5];
+            if stream.read_exact(&mut start).is_err() || said.send(start).is_err() {
+                return;
+            }
+        }
+    });
+    let with = |more: &str| config(&quoted([address]), &format!("{more}[cluster.api.health]\n{QUICK}"));
+    let proxy = Proxy::start(&with(""), |_| {});
+    assert_eq!(&heard.recv().unwrap(), b"GET /");
+    proxy.reconfigure(&with("proxy_protocol = \"v1\"\n"));
+    eventually("checks begin with it", || heard.try_iter().any(|start| &start == b"PROXY").then_some(()));
 }
 
 #[test]

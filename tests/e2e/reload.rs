@@ -37,6 +37,26 @@ fn served_before(origins: &[Origin], before: &[u64], origin: &Origin) -> u64 {
 }
 
 #[test]
+fn what_was_saved_over_does_not_come_into_force_later() {
+    let origins = Origin::several(1);
+    let proxy = Proxy::start(&config("\"p2c\"", &origins), |_| {});
+    let refused = |text: &str| {
+        let seen = proxy.log().len();
+        proxy.reconfigure(text);
+        proxy.wait_after(seen, "a refusal", |line| line["level"] == "ERROR");
+    };
+    let later = config("{ file = \"later.wasm\" }", &origins);
+    refused(&later);
+    refused("nonsense");
+    fs::write(proxy.path("later.wasm"), wasm::builtin("random", "fast")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(proxy.status()["clusters"]["api"]["policy"]["active"]["policy"], "p2c");
+    // What is asked for once more is had.
+    proxy.reconfigure(&later);
+    proxy.wait_for_generation(2);
+}
+
+#[test]
 fn routes_and_clusters_come_and_go() {
     let origins = Origin::several(2);
     let first = config("\"p2c\"", &origins[..1]);
