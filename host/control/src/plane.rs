@@ -5,13 +5,13 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use sluicegate_core::{ClusterSnapshot, LiveArena};
 use sluicegate_policy::{Artifact, Cause, Clock, Engine, Plugin, Refusal, Swapped};
 use sluicegate_proxy::{ControlError, RouteTable, WorkerHandle};
-use tokio::task::spawn_blocking;
+use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::{
     actor::{ClusterHandle, Means},
@@ -44,6 +44,7 @@ pub struct Plane {
     policy_files: policies::FilesInUse,
     names: Names,
     board: Arc<Board>,
+    drain_timeout: watch::Sender<Duration>,
 }
 
 /// Why a configuration was not put to use. Nothing of it was.
@@ -104,7 +105,8 @@ impl Plane {
         let board = Arc::new(Board::new(clock));
         let (routes, clusters, names) = (Arc::default(), BTreeMap::new(), Names::default());
         let policy_files = policies::FilesInUse::default();
-        let mut plane = Self { means, config: nothing, routes, clusters, policy_files, names, board };
+        let (drain_timeout, _) = watch::channel(config.runtime.drain_timeout);
+        let mut plane = Self { means, config: nothing, routes, clusters, policy_files, names, board, drain_timeout };
         plane.apply(config).await?;
         Ok(plane)
     }
@@ -114,7 +116,17 @@ impl Plane {
         &self.board
     }
 
-    /// What is in force.
+    /// How long requests may take to finish when the process stops; as the configuration changes, so does this.
+    pub fn drain_timeout(&self) -> watch::Receiver<Duration> {
+        self.drain_timeout.subscribe()
+    }
+
+    /// The clusters whose endpoints' names have not been resolved yet.
+    pub fn unresolved(&self) -> Vec<Arc<str>> {
+        self.names.unresolved()
+    }
+
+    /// What is in force: of what takes effect only at a restart, what the process was started with.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -136,6 +148,8 @@ impl Plane {
         }
         let plugins = self.try_out_policies(&changes, &new).await?;
         found.extend(self.names.first_answers(&new).await);
+        // An answer that comes now would be one to a question that is not asked any more.
+        self.names.forget_others(&new);
         let needs_restart = self.config.needs_restart(&new);
         for (name, tried) in plugins.iter().filter(|(name, _)| changes[*name] == ClusterChange::Added) {
             let cluster = &new.clusters[name];
@@ -178,7 +192,8 @@ impl Plane {
         }
         self.names.follow(&new, &self.clusters);
         self.board.show(&self.clusters, self.means.engine.limits().module_bytes, &new.policy.trusted_keys);
-        self.config = new;
+        self.config = new.without_restart(&self.config);
+        self.drain_timeout.send_replace(self.config.runtime.drain_timeout);
         Ok(Applied { clusters: changes.len(), routes, listeners, trusted_keys, needs_restart })
     }
 

@@ -85,6 +85,24 @@ fn what_needs_a_restart_is_named() {
 }
 
 #[test]
+fn what_needs_a_restart_stays_until_then() {
+    let of = |listener: &str, more: &str| {
+        good(&format!("listener = [{listener}]\nroute = [{{ cluster = 'a' }}]\ncluster.a.endpoints = []\n{more}"))
+    };
+    let tls = |name: &str| format!("tls = {{ certificates = [{{ certificate = '{name}', key = '{name}' }}] }}");
+    let secure = |name: &str| format!("{{ address = '127.0.0.1:1', {} }}", tls(name));
+    let started = of(&secure("a"), "[runtime]\nworkers = 2");
+    // Certificates may change; not in the same breath with the list of those who show them.
+    let renewed = of(&secure("b"), "[runtime]\nworkers = 3\ndrain_timeout_ms = 1");
+    let moved = of(&format!("{{ address = '127.0.0.1:2' }}, {}", secure("c")), "[runtime]\nworkers = 2");
+    let in_force = renewed.clone().without_restart(&started);
+    assert_eq!((&in_force.listeners, in_force.runtime.workers), (&renewed.listeners, Some(2)));
+    assert_eq!(in_force.runtime.drain_timeout, renewed.runtime.drain_timeout);
+    assert_eq!(moved.clone().without_restart(&started).listeners, started.listeners);
+    assert_eq!(started.needs_restart(&moved.without_restart(&started)), <[&str; 0]>::default());
+}
+
+#[test]
 fn changed_clusters_are_told_apart() {
     let config = |clusters: &str| {
         good(&("listener = [{ address = '127.0.0.1:1' }]\nroute = [{ cluster = 'a' }]\n".to_owned() + clusters))

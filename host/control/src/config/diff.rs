@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Config, Listener};
+use super::{Config, Listener, PolicyLimits, Runtime};
 
 /// How a cluster changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ fn same_sockets(old: &[Listener], new: &[Listener]) -> bool {
 
 impl Config {
     /// The keys whose change from here to `new` takes effect only at a restart, because they are bound, started or
-    /// allocated once. Routes, clusters and the drain timeout are not among them.
+    /// allocated once. Routes, clusters and the drain timeout are not among them. [`Self::without_restart`] leaves them
+    /// as they are.
     pub fn needs_restart(&self, new: &Self) -> Vec<String> {
         let (log, policy) = (&self.log, &self.policy);
         let checks = [
@@ -53,6 +54,23 @@ impl Config {
             ("policy.cache", policy.cache != new.policy.cache),
         ];
         checks.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
+    }
+
+    /// As much of this configuration as a process can have that runs with another: what takes effect only at a restart is
+    /// the other's, listeners all together.
+    #[must_use]
+    pub fn without_restart(self, running: &Self) -> Self {
+        let PolicyLimits { trusted_keys, .. } = self.policy;
+        let sockets_stay = same_sockets(&running.listeners, &self.listeners);
+        Self {
+            listeners: if sockets_stay { self.listeners } else { running.listeners.clone() },
+            admin: running.admin.clone(),
+            runtime: Runtime { drain_timeout: self.runtime.drain_timeout, ..running.runtime.clone() },
+            limits: running.limits.clone(),
+            log: running.log.clone(),
+            policy: PolicyLimits { trusted_keys, ..running.policy.clone() },
+            ..self
+        }
     }
 
     /// The clusters that differ in `new`.
