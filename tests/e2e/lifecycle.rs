@@ -28,6 +28,16 @@ fn drains_on_a_signal() {
 }
 
 /// Starts in the folder of the last proxy, and says whether the policy came from the cache.
+#[test]
+fn a_hang_up_ends_nothing() {
+    let origins = Origin::several(1);
+    let proxy = Proxy::start(&config("\"p2c\"", &origins), |_| {});
+    let pid = rustix::process::Pid::from_raw(proxy.pid() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    proxy.wait_for("a word", |line| line["message"].as_str().is_some_and(|text| text.starts_with("SIGHUP")));
+    assert_eq!(get(proxy.address, "/", "test").unwrap().0, 200);
+}
+
 fn restart(dir: tempfile::TempDir, origins: &[Origin]) -> (bool, Proxy) {
     let proxy = Proxy::start_in(dir, &config("\"p2c\"", origins));
     let line = proxy.wait_for_generation(1);

@@ -3,8 +3,8 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    process::Command,
+    net::{SocketAddr, TcpStream, UdpSocket},
+    process::{Child, Command, Stdio},
     sync::mpsc::{self, TryRecvError},
     thread,
     time::Duration,
@@ -101,6 +101,38 @@ fn a_new_process_that_cannot_start_changes_nothing() {
     assert_eq!(load.stop().failed, Vec::<String>::new());
     let (code, _proxy) = proxy.upgrade();
     assert_eq!(code, Some(0));
+}
+
+#[test]
+fn an_upgrade_that_ends_before_its_time_changes_nothing() {
+    let origins = Origin::several(1);
+    let proxy = Proxy::start(&config("\"p2c\"", &origins), |_| {});
+    let load = Load::start(proxy.address, 4);
+    // A name that nobody answers for keeps the new process waiting; the old one may know more.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let good = fs::read_to_string(proxy.path("sluicegate.toml")).unwrap();
+    let named = "[cluster.named]\nendpoints = { dns = \"named.test:80\" }";
+    let text = format!("{good}\n{named}\n[dns]\nservers = [\"{}\"]\n", silent.local_addr().unwrap());
+    fs::write(proxy.path("next.toml"), text).unwrap();
+    let upgrade = || {
+        let mut command = Command::new(binary());
+        command.args(["run", "--upgrade", "--config"]).arg(proxy.path("next.toml"));
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let ended = |upgrade: Child| {
+        let output = upgrade.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let stopped = upgrade();
+    proxy.wait_for("it has begun", |line| line["message"] == "a new process has the sockets, and starts");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&stopped), rustix::process::Signal::TERM).unwrap();
+    let (code, said) = ended(stopped);
+    assert!(code == Some(1) && said.contains("stopped before it served"), "{code:?} {said}");
+    let (code, said) = ended(upgrade());
+    assert!(code == Some(1) && said.contains("cluster named can't be resolved"), "{code:?} {said}");
+    proxy.wait_for("it goes on", |line| line["message"] == "the upgrade failed: this process goes on");
+    assert_eq!(load.stop().failed, Vec::<String>::new());
+    assert_eq!(proxy.admin("/ready").0, 200);
 }
 
 #[test]

@@ -3,15 +3,8 @@
 use std::{
     env, fs,
     net::{SocketAddr, TcpListener as StdTcpListener},
-    os::{
-        fd::AsFd as _,
-        unix::{
-            fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
-            net::UnixStream as StdUnixStream,
-        },
-    },
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
-    process,
     sync::Arc,
 };
 
@@ -26,6 +19,8 @@ use tokio::{
     net::{TcpListener, UnixListener},
     sync::oneshot,
 };
+
+use crate::socket_file::SocketFile;
 
 /// Shorter ones can be found out by trying.
 const MIN_TOKEN_BYTES: usize = 16;
@@ -55,7 +50,7 @@ impl Bound {
             Some(address) => Some(listen_at(address, inherited).await?),
             None => None,
         };
-        let unix = admin.socket.as_deref().map(|path| SocketFile::listen(path, upgrades)).transpose()?;
+        let unix = admin.socket.as_deref().map(|path| listen_in(path, upgrades)).transpose()?;
         Ok(Self { tcp, unix, token })
     }
 
@@ -131,48 +126,10 @@ async fn listen_at(address: SocketAddr, inherited: Option<OpenSocket>) -> Result
     Ok((listener, OpenSocket { address, socket }))
 }
 
-/// A Unix socket's file, which goes with its process, unless another one has taken its place.
-struct SocketFile {
-    path: PathBuf,
-    /// Where it is.
-    now: PathBuf,
-    inode: u64,
-}
-
-impl SocketFile {
-    /// Listens beside the place, which an earlier process may still have.
-    fn listen(path: &Path, upgrades: bool) -> Result<(UnixListener, Self)> {
-        if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket()) {
-            bail!("admin.socket: {} is there already, and is not a socket", path.display());
-        }
-        if !upgrades && StdUnixStream::connect(path).is_ok() {
-            bail!("admin.socket: another process listens at {}", path.display());
-        }
-        let mut now = path.as_os_str().to_owned();
-        now.push(format!(".{}", process::id()));
-        let now = PathBuf::from(now);
-        // What a process with the same number left behind.
-        let _ = fs::remove_file(&now);
-        let can_not = || format!("admin.socket: can't listen at {}", now.display());
-        let listener = UnixListener::bind(&now).with_context(can_not)?;
-        fs::set_permissions(&now, fs::Permissions::from_mode(0o600)).with_context(can_not)?;
-        let inode = fs::symlink_metadata(&now).with_context(can_not)?.ino();
-        Ok((listener, Self { path: path.to_owned(), now, inode }))
+/// A Unix socket beside its place, in which only a predecessor's may be.
+fn listen_in(path: &Path, upgrades: bool) -> Result<(UnixListener, SocketFile)> {
+    if !upgrades && SocketFile::is_taken(path) {
+        bail!("admin.socket: another process listens at {}", path.display());
     }
-
-    /// Moves it to its place. Whatever was there is replaced without a gap.
-    fn take_place(&mut self) -> Result<()> {
-        fs::rename(&self.now, &self.path)
-            .with_context(|| format!("admin.socket: can't listen at {}", self.path.display()))?;
-        self.now = self.path.clone();
-        Ok(())
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if fs::symlink_metadata(&self.now).is_ok_and(|metadata| metadata.ino() == self.inode) {
-            let _ = fs::remove_file(&self.now);
-        }
-    }
+    SocketFile::listen("admin.socket", path)
 }

@@ -15,7 +15,7 @@ pub(crate) fn start(log: &Log) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(io::stderr());
     let terminal = io::stderr().is_terminal();
     // RUST_LOG, where set, has the last word: for finding out about one module.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives(log.level)));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives(log)));
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Human => false,
@@ -31,9 +31,11 @@ pub(crate) fn start(log: &Log) -> WorkerGuard {
 }
 
 /// The level is for what this proxy says. At `debug`, a compiler describes every function that it works on, for which it
-/// takes several times as long.
-fn directives(level: Level) -> String {
-    format!("{},sluicegate={level}", level.min(Level::INFO))
+/// takes several times as long. The access log is a matter of its own, which `access` turns off.
+fn directives(log: &Log) -> String {
+    let level = log.level;
+    let access = if log.access { ",sluicegate::access=INFO" } else { "" };
+    format!("{},sluicegate={level}{access}", level.min(Level::INFO))
 }
 
 #[cfg(test)]
@@ -42,9 +44,16 @@ mod tests {
 
     #[test]
     fn libraries_are_no_more_talkative_than_info() {
-        assert_eq!(directives(Level::TRACE), "INFO,sluicegate=TRACE");
-        assert_eq!(directives(Level::DEBUG), "INFO,sluicegate=DEBUG");
-        assert_eq!(directives(Level::INFO), "INFO,sluicegate=INFO");
-        assert_eq!(directives(Level::ERROR), "ERROR,sluicegate=ERROR");
+        let of = |level| directives(&Log { level, access: false, ..Log::default() });
+        assert_eq!(of(Level::TRACE), "INFO,sluicegate=TRACE");
+        assert_eq!(of(Level::DEBUG), "INFO,sluicegate=DEBUG");
+        assert_eq!(of(Level::INFO), "INFO,sluicegate=INFO");
+        assert_eq!(of(Level::ERROR), "ERROR,sluicegate=ERROR");
+    }
+
+    #[test]
+    fn the_access_log_has_a_switch_of_its_own() {
+        let log = Log { level: Level::WARN, access: true, ..Log::default() };
+        assert_eq!(directives(&log), "WARN,sluicegate=WARN,sluicegate::access=INFO");
     }
 }

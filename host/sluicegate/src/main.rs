@@ -14,6 +14,7 @@ mod run;
 mod scaffold;
 mod server;
 mod sign;
+mod socket_file;
 mod systemd;
 mod upgrade;
 

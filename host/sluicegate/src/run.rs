@@ -1,13 +1,13 @@
 //! `sluicegate run`: logging, config, build, run, drain.
 
-use std::process::ExitCode;
+use std::{future::ready, io, process::ExitCode};
 
 use anyhow::{Result, bail};
 use sluicegate_control::{config, try_out_all};
 use sluicegate_policy::Clock;
 use tokio::{
     runtime::Builder,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::{
@@ -51,22 +51,18 @@ fn check(config: &config::Config) -> Result<ExitCode> {
 
 async fn serve(arguments: &cli::Run, config: config::Config) -> Result<ExitCode> {
     // Registered first: a signal during the start is a stop, too.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let drain_timeout = config.runtime.drain_timeout;
-    let upgrade_socket = config.runtime.upgrade_socket.as_deref();
-    let (predecessor, inherited, mut door) = match upgrade_socket {
-        Some(path) if arguments.upgrade => {
-            server::raise_file_limit();
-            let door = Door::prepare(path)?;
-            let (predecessor, sockets) = Predecessor::meet(path).await?;
-            (Some(predecessor), sockets, Some(door))
-        }
-        None if arguments.upgrade => {
-            bail!("--upgrade needs `[runtime] upgrade_socket = \"PATH\"`, with which the proxy that runs was started")
-        }
-        path => (None, Sockets::default(), path.map(Door::open).transpose()?),
+    let mut signals = Signals::register()?;
+    let (predecessor, mut door, mut server) = tokio::select! {
+        biased;
+        signal = signals.next() => return Ok(stopped_early(signal, arguments)),
+        started = start(arguments, config) => started?,
     };
-    let server = Server::start(config, Some(arguments.config.clone()), inherited).await?;
+    server.open().await?;
+    if let Some(signal) = signals.now().await {
+        // Whoever served before goes on, as if nothing had happened: it has not been released.
+        server.drain().await;
+        return Ok(stopped_early(signal, arguments));
+    }
     // Before the predecessor, which was the main process, begins to end.
     systemd::ready();
     let took_over_from = predecessor.as_ref().and_then(|predecessor| predecessor.pid);
@@ -78,34 +74,100 @@ async fn serve(arguments: &cli::Run, config: config::Config) -> Result<ExitCode>
     let admin_socket = server.admin_socket().map(|path| path.display().to_string());
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, listeners, admin, admin_socket, took_over_from, "serving");
-    let mut stopping = async || {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        }
-    };
     let signal = tokio::select! {
-        signal = stopping() => Some(signal),
+        signal = signals.next() => Some(signal),
         () = server.hand_over(door.as_ref()) => None,
     };
-    tracing::info!(signal, upgraded = signal.is_none(), timeout_s = drain_timeout.as_secs_f64(), "draining");
+    let timeout_s = server.drain_timeout().as_secs_f64();
+    tracing::info!(signal, upgraded = signal.is_none(), timeout_s, "draining");
     let drained = async {
-        if signal.is_some() {
-            systemd::stopping();
-            drop(door);
-            return server.drain(drain_timeout).await;
+        // A successor's is in its place, if there is one.
+        drop(door);
+        if signal.is_none() {
+            return server.retire().await;
         }
-        door.into_iter().for_each(Door::give_up_place);
-        server.retire(drain_timeout).await
+        systemd::stopping();
+        server.drain().await
     };
     tokio::select! {
         cut = drained => {
             tracing::info!(connections_cut = cut, "stopped");
             Ok(ExitCode::SUCCESS)
         }
-        signal = stopping() => {
+        signal = signals.next() => {
             tracing::warn!(signal, "stopped at once, on a second signal");
             Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// A server that accepts nobody yet; with an upgrade, from the sockets of a process that serves.
+async fn start(arguments: &cli::Run, config: config::Config) -> Result<(Option<Predecessor>, Option<Door>, Server)> {
+    let upgrade_socket = config.runtime.upgrade_socket.as_deref();
+    let (predecessor, inherited, door) = match upgrade_socket {
+        Some(path) if arguments.upgrade => {
+            server::raise_file_limit();
+            let door = Door::prepare(path)?;
+            let (predecessor, sockets) = Predecessor::meet(path).await?;
+            (Some(predecessor), sockets, Some(door))
+        }
+        None if arguments.upgrade => {
+            bail!("--upgrade needs `[runtime] upgrade_socket = \"PATH\"`, with which the proxy that runs was started")
+        }
+        path => (None, Sockets::default(), path.map(Door::open).transpose()?),
+    };
+    let connections = config.limits.connections;
+    let server = Server::prepare(config, Some(arguments.config.clone()), inherited).await?;
+    server::check_file_limit(connections);
+    if predecessor.is_some() && !server.unresolved.is_empty() {
+        bail!(
+            "the endpoints of cluster {} can't be resolved: the process that serves knows them, so it goes on. Upgrade \
+             when DNS answers, or take the cluster out",
+            server.unresolved.join(", ")
+        );
+    }
+    Ok((predecessor, door, server))
+}
+
+/// What ends a start before its time is no mistake, but that an upgrade did not come about is.
+fn stopped_early(signal: &str, arguments: &cli::Run) -> ExitCode {
+    tracing::info!(signal, upgraded = false, "stopped before it served");
+    if arguments.upgrade { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The signals that end this process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they don't end it by themselves; nor does SIGHUP, by which others are told to read their configuration
+    /// again.
+    fn register() -> io::Result<Self> {
+        let mut hang_up = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            while hang_up.recv().await.is_some() {
+                tracing::info!("SIGHUP: nothing to do, as changed files are noticed without it");
+            }
+        });
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// The name of one that has come already.
+    async fn now(&mut self) -> Option<&'static str> {
+        tokio::select! {
+            biased;
+            signal = self.next() => Some(signal),
+            () = ready(()) => None,
         }
     }
 }

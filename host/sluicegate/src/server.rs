@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Result;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluicegate_admin::Telemetry;
 use sluicegate_control::{
     Board, Plane, PlaneHandle, PlaneOptions,
@@ -18,6 +19,7 @@ use sluicegate_control::{
 };
 use sluicegate_policy::{Clock, Engine, Limits};
 use sluicegate_proxy::{ListenerSettings, OpenSocket, WorkerOptions, Workers, spawn_workers_on};
+use tokio::sync::watch;
 
 use crate::{
     admin_listener::{AdminListener, Bound},
@@ -33,13 +35,25 @@ pub(crate) struct Server {
     pub(crate) telemetry: Telemetry,
     /// Takes another configuration.
     pub(crate) plane: PlaneHandle,
+    /// The clusters whose endpoints' names could not be resolved at the start.
+    pub(crate) unresolved: Vec<Arc<str>>,
+    drain_timeout: watch::Receiver<Duration>,
+    /// The admin listener, until it answers.
+    bound: Option<Bound>,
     admin: Option<AdminListener>,
 }
 
 impl Server {
-    /// Starts a proxy on the current runtime. With `file`, it follows the changes of that configuration file. With
-    /// `inherited` sockets, it listens where another process did.
-    pub(crate) async fn start(config: Config, file: Option<PathBuf>, inherited: Sockets) -> Result<Self> {
+    /// Starts a proxy on the current runtime.
+    pub(crate) async fn start(config: Config) -> Result<Self> {
+        let mut server = Self::prepare(config, None, Sockets::default()).await?;
+        server.open().await?;
+        Ok(server)
+    }
+
+    /// A proxy that accepts nobody yet. With `file`, it follows the changes of that configuration file. With `inherited`
+    /// sockets, it listens where another process did.
+    pub(crate) async fn prepare(config: Config, file: Option<PathBuf>, inherited: Sockets) -> Result<Self> {
         let telemetry = Telemetry::new();
         telemetry.install_global()?;
         sluicegate_policy::describe_metrics();
@@ -62,14 +76,24 @@ impl Server {
             seed: RandomState::new().hash_one("policies"),
         };
         let plane = Plane::start(options, config).await?;
-        let board = Arc::clone(plane.board());
+        let (board, drain_timeout, unresolved) = (Arc::clone(plane.board()), plane.drain_timeout(), plane.unresolved());
         let (plane, follow) = sluicegate_control::run(plane, file)?;
         tokio::spawn(follow);
-        workers.start().await?;
-        board.serving();
+        Ok(Self { workers, board, telemetry, plane, unresolved, drain_timeout, bound: admin, admin: None })
+    }
+
+    /// Begins to accept connections.
+    pub(crate) async fn open(&mut self) -> Result<()> {
+        self.workers.start().await?;
+        self.board.serving();
         // Not earlier: it may be the address of a process that is ready, and this one would say that it is starting.
-        let admin = admin.map(|admin| admin.serve(&telemetry, &board)).transpose()?;
-        Ok(Self { workers, board, telemetry, plane, admin })
+        self.admin = self.bound.take().map(|bound| bound.serve(&self.telemetry, &self.board)).transpose()?;
+        Ok(())
+    }
+
+    /// How long requests may take to finish when it stops.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        *self.drain_timeout.borrow()
     }
 
     /// Where clients connect to.
@@ -94,15 +118,17 @@ impl Server {
     }
 
     /// Lets requests finish, as in a drain, when another process serves from the same sockets.
-    pub(crate) async fn retire(self, timeout: Duration) -> usize {
+    pub(crate) async fn retire(self) -> usize {
+        let timeout = self.drain_timeout();
         self.board.draining();
         // The other one answers for both.
         drop(self.admin);
         self.workers.retire(timeout).await
     }
 
-    /// Stops accepting, lets requests finish until `timeout` is over, and returns how many connections were cut off.
-    pub(crate) async fn drain(self, timeout: Duration) -> usize {
+    /// Stops accepting, lets requests finish for as long as they may take, and returns how many connections were cut off.
+    pub(crate) async fn drain(self) -> usize {
+        let timeout = self.drain_timeout();
         self.board.draining();
         // The admin listener answers "draining" meanwhile; it goes last.
         let cut = self.workers.drain(timeout).await;
@@ -167,12 +193,23 @@ fn cache_dir(cache: &ModuleCache) -> Option<PathBuf> {
     }
 }
 
-/// A proxy needs two descriptors per request under way: takes as many as the system lets this user have.
+/// Takes as many descriptors as the system lets this user have.
 pub(crate) fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+}
+
+/// Says so if there are not two descriptors for each client that may come: its own, and one to an endpoint.
+pub(crate) fn check_file_limit(connections: usize) {
+    if let Some(files) = getrlimit(Resource::Nofile).current.filter(|files| *files < 2 * connections as u64) {
+        tracing::warn!(
+            files,
+            connections,
+            "this process may open fewer files than twice its limits.connections: raise the one (LimitNOFILE in systemd, \
+             ulimit -n in a shell) or lower the other, or there will be connections that can't be made"
+        );
     }
 }

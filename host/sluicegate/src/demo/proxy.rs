@@ -1,18 +1,15 @@
 //! The proxy under demonstration: the real one, with a configuration like an operator's.
 
-use std::{net::SocketAddr, path::Path, thread, time::Duration};
+use std::{net::SocketAddr, path::Path, thread};
 
 use anyhow::{Context, Result, anyhow};
 use sluicegate_control::config::{self, Config, PolicySource};
 
 use super::origins::Origin;
-use crate::{server::Server, upgrade::Sockets};
+use crate::server::Server;
 
 /// The cluster's name.
 pub(super) const CLUSTER: &str = "demo";
-
-/// How long requests may take to finish at the end. The load has ended by then, so that it is hardly ever needed.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Threads that serve, at most: the load and the origins want some of the machine, too.
 const MAX_WORKERS: usize = 2;
@@ -39,7 +36,7 @@ impl Proxy {
     /// Starts a proxy that balances over these origins by this policy.
     pub(super) async fn start(origins: &[Origin], policy: PolicySource) -> Result<Self> {
         let config = configuration(origins, policy)?;
-        let server = Server::start(config.clone(), None, Sockets::default()).await?;
+        let server = Server::start(config.clone()).await?;
         Ok(Self { server, config })
     }
 
@@ -71,7 +68,7 @@ impl Proxy {
 
     /// Stops.
     pub(super) async fn drain(self) {
-        let cut = self.server.drain(DRAIN_TIMEOUT).await;
+        let cut = self.server.drain().await;
         if cut > 0 {
             tracing::warn!(connections_cut = cut, "the proxy did not drain in time");
         }
@@ -97,6 +94,7 @@ fn configuration(origins: &[Origin], policy: PolicySource) -> Result<Config> {
 
             [runtime]
             workers = {workers}
+            drain_timeout_ms = 2000
 
             [log]
             access = false

@@ -69,7 +69,7 @@ async fn a_door_is_nobody_elses() {
     assert!(error(Door::open(&path).err().unwrap()).contains("--upgrade"));
     let mut next = Door::prepare(&path).unwrap();
     next.take_place().unwrap();
-    door.give_up_place();
+    drop(door);
     assert!(path.exists(), "it is the next one's");
     drop(next);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
