@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     os::unix::fs::symlink,
     time::{Duration, Instant},
 };
@@ -194,6 +194,31 @@ fn services_have_ports_and_weights() {
     // Those of the lowest priority only: the others are for when these are taken away.
     server.set_services("_http._tcp.test", 1, &services[2..]);
     wait_for(&proxy, &[&origins[2]]);
+}
+
+#[test]
+fn a_service_whose_host_is_gone_says_nothing_of_the_others() {
+    let (server, origins) = (NameServer::start(), Origin::several(1));
+    server.set_addresses("a.test", 600, &[local(1)]);
+    let port = origins[0].address.port();
+    server.set_services("_http._tcp.test", 1, &[(1, 1, port, "gone.test"), (1, 1, port, "a.test")]);
+    let proxy = Proxy::start(&config("{ srv = \"_http._tcp.test\" }", &[&server]), |_| {});
+    wait_for(&proxy, &[&origins[0]]);
+    server.set_services("_http._tcp.test", 1, &[(1, 1, port, "gone.test")]);
+    wait_for_message(&proxy, "can't be resolved");
+    wait_for(&proxy, &[&origins[0]]);
+}
+
+#[test]
+fn a_server_that_is_down_is_not_waited_for() {
+    let (silent, server, origins) = (UdpSocket::bind("127.0.0.1:0").unwrap(), NameServer::start(), Origin::several(1));
+    server.set_addresses("api.test", 600, &[local(1)]);
+    let dns = format!("{{ dns = \"api.test:{}\" }}", origins[0].address.port());
+    let silent = silent.local_addr().unwrap().to_string();
+    let text = config(&dns, &[&server]).replace("servers = [", &format!("servers = [\"{silent}\", "));
+    let proxy = Proxy::start(&text, |_| {});
+    // From the first request on.
+    assert_eq!(get(proxy.address, "/", "test").unwrap().0, 200);
 }
 
 #[test]

@@ -25,9 +25,9 @@ const MAX_TTL: Duration = Duration::from_secs(300);
 /// How long to wait after a failure, doubled from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// How long a new configuration waits for its names: a server that works has answered by then, and one that does not
-/// must not keep the other clusters from serving.
-const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a new configuration waits for its names: a server that works has answered by then, also when it is asked behind
+/// one that does not; and names that nobody answers must not keep the other clusters from serving.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The clusters whose endpoints are a name's.
 #[derive(Default)]
@@ -39,6 +39,8 @@ pub(crate) struct Names {
 
 struct Followed {
     source: Source,
+    /// Whether there was an answer when this began.
+    was_resolved: bool,
     task: AbortHandle,
 }
 
@@ -92,15 +94,26 @@ impl Names {
         found
     }
 
-    /// Asks again for the names of this configuration, when their time has come, and for no others.
-    pub(crate) fn follow(&mut self, config: &Config, clusters: &BTreeMap<Arc<str>, ClusterHandle>) {
+    /// The clusters that were without an answer when they came to be followed.
+    pub(crate) fn unresolved(&self) -> Vec<Arc<str>> {
+        let waiting = self.followed.iter().filter(|(_, followed)| !followed.was_resolved);
+        waiting.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
+    /// Asks no more for what this configuration does not ask for, or not in the same way.
+    pub(crate) fn forget_others(&mut self, config: &Config) {
         self.followed.retain(|name, followed| Source::of(config, name).as_ref() == Some(&followed.source));
+    }
+
+    /// Asks again for the names of this configuration, when their time has come.
+    pub(crate) fn follow(&mut self, config: &Config, clusters: &BTreeMap<Arc<str>, ClusterHandle>) {
         let fresh = std::mem::take(&mut self.fresh);
         for (name, handle) in clusters {
             let Some(source) = Source::of(config, name).filter(|_| !self.followed.contains_key(name)) else { continue };
             let task = follow(Arc::clone(name), source.clone(), handle.clone(), fresh.get(name).copied());
             let task = tokio::spawn(task).abort_handle();
-            self.followed.insert(Arc::clone(name), Followed { source, task });
+            let was_resolved = fresh.contains_key(name);
+            self.followed.insert(Arc::clone(name), Followed { source, was_resolved, task });
         }
     }
 }

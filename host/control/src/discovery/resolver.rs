@@ -10,6 +10,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
     sync::oneshot,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 
@@ -27,6 +29,10 @@ use crate::config::{Dns, Lookup};
 /// How long one server may take. Those nearby take milliseconds, and a name that they have to ask for themselves
 /// hardly ever takes longer.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// After how long without an answer the next server is asked as well: the first may be down, and each of its names would
+/// wait for it.
+const NEXT_SERVER: Duration = Duration::from_millis(500);
 
 /// How long an answer about IPv6 is waited for once that about IPv4 is there: some servers have none, not even that there
 /// is nothing.
@@ -71,6 +77,18 @@ pub(super) enum LookupError {
     Late,
 }
 
+impl LookupError {
+    /// Whether another server may know more.
+    fn is_of_server(&self) -> bool {
+        matches!(self, Self::Failed(..) | Self::Refused(..) | Self::Malformed(_))
+    }
+
+    /// Whether what was asked for is known not to be there.
+    fn is_of_name(&self) -> bool {
+        matches!(self, Self::NoName(_) | Self::Nothing(_))
+    }
+}
+
 /// Records of one kind.
 struct Records {
     data: Vec<RData<'static>>,
@@ -80,6 +98,8 @@ struct Records {
 /// Who is asked, and what for.
 struct Servers {
     addresses: Vec<SocketAddr>,
+    /// Which of them is asked first.
+    first: AtomicUsize,
     /// What may have to be put behind names with fewer dots than `ndots`.
     search: Vec<String>,
     ndots: usize,
@@ -101,13 +121,25 @@ pub(super) async fn resolve(lookup: &Lookup, dns: &Dns) -> Result<Answer, Lookup
             let services = || data.iter().filter_map(|data| if let RData::SRV(srv) = data { Some(srv) } else { None });
             // The others are for when none of these can be reached.
             let first = services().map(|srv| srv.priority).min();
+            let mut gone = None;
             for srv in services().filter(|srv| Some(srv.priority) == first) {
-                let (addresses, address_ttl) = servers.addresses(&format!("{}.", srv.target)).await?;
+                let (addresses, address_ttl) = match servers.addresses(&format!("{}.", srv.target)).await {
+                    Ok(found) => found,
+                    // One that is gone says nothing of the others.
+                    Err(error) if error.is_of_name() => {
+                        gone = Some(error);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 ttl = ttl.min(address_ttl);
                 for ip in addresses {
                     // A weight of 0 means the smallest there is.
                     *weights.entry(SocketAddr::new(ip, srv.port)).or_default() += u32::from(srv.weight).max(1);
                 }
+            }
+            if let Some(error) = gone.filter(|_| weights.is_empty()) {
+                return Err(error);
             }
             ttl
         }
@@ -118,7 +150,8 @@ pub(super) async fn resolve(lookup: &Lookup, dns: &Dns) -> Result<Answer, Lookup
 
 impl Servers {
     fn new(dns: &Dns) -> Result<Self, LookupError> {
-        let mut servers = Self { addresses: dns.servers.clone(), search: Vec::new(), ndots: 1 };
+        let mut servers =
+            Self { addresses: dns.servers.clone(), first: AtomicUsize::new(0), search: Vec::new(), ndots: 1 };
         if servers.addresses.is_empty() {
             let text = fs::read(RESOLV_CONF).unwrap_or_default();
             let (conf, _) = resolv_conf::Config::parse_with_errors(&text);
@@ -191,26 +224,43 @@ impl Servers {
         for candidate in self.candidates(name) {
             match self.ask(&candidate, kind).await {
                 Ok(records) => return Ok(records),
-                Err(error @ (LookupError::NoName(_) | LookupError::Nothing(_))) => last = error,
+                Err(error) if error.is_of_name() => last = error,
                 Err(error) => return Err(error),
             }
         }
         Err(last)
     }
 
-    /// Asks one server after the other, until one knows.
+    /// Asks one server after the other, until one knows: the next as soon as one fails, or takes long. The one that
+    /// answered last goes first.
     async fn ask(&self, name: &str, kind: TYPE) -> Result<Records, LookupError> {
-        let mut last = LookupError::NoServers;
-        for server in std::iter::repeat_n(&self.addresses, ROUNDS).flatten() {
-            match timeout(SERVER_TIMEOUT, ask(*server, name, kind)).await {
-                Ok(Err(error @ (LookupError::Failed(..) | LookupError::Refused(..) | LookupError::Malformed(_)))) => {
-                    last = error;
-                }
-                Ok(answer) => return answer,
-                Err(_) => last = LookupError::Failed(*server, io::ErrorKind::TimedOut.into()),
+        let mut round = self.addresses.clone();
+        round.rotate_left(self.first.load(Ordering::Relaxed));
+        let mut servers = round.repeat(ROUNDS).into_iter();
+        let (mut asked, mut last) = (JoinSet::new(), LookupError::NoServers);
+        loop {
+            let next = servers.next();
+            if let Some(server) = next {
+                let name = name.to_owned();
+                asked.spawn(async move {
+                    let answer = timeout(SERVER_TIMEOUT, ask(server, &name, kind)).await;
+                    (server, answer.unwrap_or(Err(LookupError::Failed(server, io::ErrorKind::TimedOut.into()))))
+                });
+            }
+            tokio::select! {
+                answer = asked.join_next() => match answer {
+                    Some(Ok((_, Err(error)))) if error.is_of_server() => last = error,
+                    Some(Ok((server, answer))) => {
+                        let index = self.addresses.iter().position(|address| *address == server);
+                        self.first.store(index.unwrap_or_default(), Ordering::Relaxed);
+                        return answer;
+                    }
+                    Some(Err(error)) => tracing::error!(%error, "a look-up broke"),
+                    None => return Err(last),
+                },
+                () = sleep(NEXT_SERVER), if next.is_some() => {}
             }
         }
-        Err(last)
     }
 }
 

@@ -62,7 +62,11 @@ proptest! {
 fn names_are_searched_for_as_the_system_does() {
     let check = |name: &str, ndots, expected: &[&str]| {
         let search = vec!["ns.svc".to_owned(), "svc.".to_owned()];
-        assert_eq!(Servers { addresses: Vec::new(), search, ndots }.candidates(name), expected, "{name}");
+        assert_eq!(
+            Servers { addresses: Vec::new(), first: AtomicUsize::new(0), search, ndots }.candidates(name),
+            expected,
+            "{name}"
+        );
     };
     check("api", 1, &["api.ns.svc", "api.svc", "api"]);
     check("api.test", 1, &["api.test", "api.test.ns.svc", "api.test.svc"]);
