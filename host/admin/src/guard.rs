@@ -40,7 +40,7 @@ impl Guard {
         Self { any_host: true, ..Self::default() }
     }
 
-    /// From now on, changes need this token.
+    /// From now on, all that is guarded needs this token: what a policy was configured with may be secret, too.
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {
         // It fails only where the system has no randomness, and nothing would be safe there.
@@ -49,8 +49,8 @@ impl Guard {
         Self { token: Some(Token { key, tag }), any_host: true }
     }
 
-    /// Whether this request may be answered. `changes`: whether it is meant to change something.
-    pub(crate) fn check(&self, parts: &Parts, changes: bool) -> Result<(), Problem> {
+    /// Whether this request may be answered.
+    pub(crate) fn check(&self, parts: &Parts) -> Result<(), Problem> {
         let headers = &parts.headers;
         let forbidden = |code, message: &str| Err(Problem::new(StatusCode::FORBIDDEN, code, message));
         let is_from_page = headers.contains_key(ORIGIN)
@@ -64,7 +64,7 @@ impl Guard {
             return forbidden("host", message);
         }
         match &self.token {
-            Some(token) if changes && !token.is_in(headers) => Err(Problem::new(
+            Some(token) if !token.is_in(headers) => Err(Problem::new(
                 StatusCode::UNAUTHORIZED,
                 "token",
                 "this needs the token of `[admin] token_file` or `token_env`, as `Authorization: Bearer TOKEN`",
@@ -110,24 +110,22 @@ mod tests {
 
     use super::*;
 
-    fn check(guard: &Guard, headers: &[(&str, &str)], changes: bool, expected: Option<&str>) {
+    fn check(guard: &Guard, headers: &[(&str, &str)], expected: Option<&str>) {
         let mut request = Request::get("/policies");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let code = guard.check(&parts, changes).err().map(|problem| problem.code);
+        let code = guard.check(&parts).err().map(|problem| problem.code);
         assert_eq!(code, expected, "{headers:?}");
     }
 
     #[test]
     fn pages_get_nothing() {
         for guard in [Guard::of_loopback(), Guard::of_socket(), Guard::of_loopback().with_token("secret")] {
-            for changes in [false, true] {
-                check(&guard, &[("host", "127.0.0.1"), ("origin", "https://evil.test")], changes, Some("origin"));
-                check(&guard, &[("host", "127.0.0.1"), ("origin", "null")], changes, Some("origin"));
-                check(&guard, &[("host", "127.0.0.1"), ("sec-fetch-site", "cross-site")], changes, Some("origin"));
-            }
+            check(&guard, &[("host", "127.0.0.1"), ("origin", "https://evil.test")], Some("origin"));
+            check(&guard, &[("host", "127.0.0.1"), ("origin", "null")], Some("origin"));
+            check(&guard, &[("host", "127.0.0.1"), ("sec-fetch-site", "cross-site")], Some("origin"));
         }
     }
 
@@ -135,27 +133,27 @@ mod tests {
     fn names_are_for_listeners_with_a_token() {
         let guard = Guard::of_loopback();
         for host in ["127.0.0.1", "127.0.0.1:8081", "[::1]", "[::1]:8081", "LocalHost:1", "10.1.2.3:80"] {
-            check(&guard, &[("host", host)], true, None);
+            check(&guard, &[("host", host)], None);
         }
         for host in ["evil.test", "evil.test:8081", "127.0.0.1.evil.test", "localhost.evil.test", "", "[::1", "1:x"] {
-            check(&guard, &[("host", host)], false, Some("host"));
-            check(&Guard::of_socket(), &[("host", host)], true, None);
+            check(&guard, &[("host", host)], Some("host"));
+            check(&Guard::of_socket(), &[("host", host)], None);
         }
-        check(&guard, &[], false, Some("host"));
-        check(&guard, &[("host", "localhost"), ("host", "evil.test")], false, Some("host"));
-        check(&Guard::of_loopback().with_token("secret"), &[("host", "proxy-1.internal")], false, None);
+        check(&guard, &[], Some("host"));
+        check(&guard, &[("host", "localhost"), ("host", "evil.test")], Some("host"));
+        let headers = [("host", "proxy-1.internal"), ("authorization", "Bearer secret")];
+        check(&Guard::of_loopback().with_token("secret"), &headers, None);
     }
 
     #[test]
-    fn changes_need_the_token() {
+    fn nobody_gets_past_a_token_without_it() {
         let guard = Guard::of_loopback().with_token("secret");
-        let authorized = |value, expected| check(&guard, &[("host", "x"), ("authorization", value)], true, expected);
+        let authorized = |value, expected| check(&guard, &[("host", "x"), ("authorization", value)], expected);
         authorized("Bearer secret", None);
         authorized("bearer secret", None);
         for wrong in ["Bearer Secret", "Bearer secre", "Bearer secrets", "Bearer ", "Basic secret", "secret", ""] {
             authorized(wrong, Some("token"));
         }
-        check(&guard, &[("host", "x")], true, Some("token"));
-        check(&guard, &[("host", "x")], false, None);
+        check(&guard, &[("host", "x")], Some("token"));
     }
 }

@@ -184,7 +184,7 @@ async fn serve_connection(stream: Box<dyn Stream>, desk: Desk, mut stopped: watc
 
 /// A call of the API.
 async fn answer(parts: &Parts, body: Incoming, desk: &Desk) -> api::Answer {
-    desk.guard.check(parts, parts.method != Method::GET)?;
+    desk.guard.check(parts)?;
     desk.api.call(api::read(parts, body).await?).await
 }
 
@@ -219,7 +219,7 @@ fn respond(parts: &Parts, desk: &Desk) -> Response<Full<Bytes>> {
     }
     // Scrapers and probes come under any name, and their answers say nothing of how policies are configured.
     if path == "/status"
-        && let Err(problem) = guard.check(parts, false)
+        && let Err(problem) = guard.check(parts)
     {
         return respond_json(Err(problem));
     }

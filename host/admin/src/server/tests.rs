@@ -236,7 +236,7 @@ async fn bad_calls_get_readable_errors() {
 }
 
 #[tokio::test]
-async fn changes_need_the_token_where_there_is_one() {
+async fn only_probes_and_scrapers_get_past_a_token_without_it() {
     let server = start_with(Guard::of_loopback().with_token("a-long-secret")).await;
     let (status, answer) = call(server.address, "POST /policies/a/promote", JSON_HERE, "{}").await;
     assert_eq!((status, &answer["error"]["code"]), (401, &json!("token")));
@@ -244,7 +244,13 @@ async fn changes_need_the_token_where_there_is_one() {
     assert_eq!(call(server.address, "POST /policies/a/promote", &wrong, "{}").await.0, 401);
     let right = format!("{JSON_HERE}authorization: Bearer a-long-secret\r\n");
     assert_eq!(call(server.address, "POST /policies/a/promote", &right, "{}").await.0, 200);
-    assert_eq!(call(server.address, "GET /policies/a", LOCAL, "").await.0, 200);
+    for line in ["GET /policies/a", "GET /status"] {
+        assert_eq!(call(server.address, line, LOCAL, "").await.0, 401);
+        assert_eq!(call(server.address, line, &right, "").await.0, 200);
+    }
+    for line in ["GET /metrics", "GET /ready"] {
+        check(&server, line, 200, "").await;
+    }
 }
 
 #[tokio::test]
