@@ -49,6 +49,19 @@ fn logged(proxy: &Proxy, count: usize) -> Value {
     })
 }
 
+#[test]
+fn the_log_has_the_host_that_was_asked_for() {
+    if !peers::has("curl") {
+        return;
+    }
+    let proxy = start(Echo::start().address, "http2 = true", "");
+    let url = format!("http://{}/", proxy.address);
+    for (count, version) in ["--http2-prior-knowledge", "--http1.1"].into_iter().enumerate() {
+        peers::text("curl", &["-sS", "--max-time", "10", version, "-H", "host: shop.test", &url]);
+        assert_eq!(logged(&proxy, count + 1)["host"], "shop.test", "{version}");
+    }
+}
+
 const ALL: &[&str] = &["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"];
 
 /// What somebody says who would like to be somebody else.

@@ -5,6 +5,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
+    time::Duration,
 };
 
 use sluicegate_tests::{
@@ -196,6 +197,66 @@ fn a_clients_certificate_is_its_identity() {
     assert!(!certified(&format!("{dir}/other")).status.success(), "not ours");
     let port = proxy.address.port().to_string();
     assert!(!peers::run("curl", &["-skS", &format!("https://127.0.0.1:{port}/")]).status.success(), "none at all");
+}
+
+/// A listener's TLS is its own, also while another list of listeners waits for the next start.
+#[test]
+fn a_new_listener_takes_nobody_elses_place() {
+    if !["nginx", "openssl"].into_iter().all(peers::has) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Nginx::start(dir.path(), "", ECHO);
+    // The first one is plain in `Proxy::start`; these come behind it.
+    let of = |name: &str, more: &str| {
+        format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
+             certificates = [{{ certificate = \"{name}.pem\", key = \"{name}.key\" }}]\n{more}\n"
+        )
+    };
+    let guarded = of("one", "client_ca = \"ca.pem\"");
+    let proxy = Proxy::start(&config(origin.address, "", &guarded), |dir| drop(issue(dir)));
+    let address = proxy.addresses[1].to_string();
+    let hello = || {
+        let output = peers::run("openssl", &["s_client", "-connect", &address, "-brief"]);
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    assert!(hello().contains("CN = one"), "{}", hello());
+    let public = of("two", "");
+    proxy.reconfigure(&config(origin.address, "", &[public, guarded].concat()));
+    let waits = |line: &serde_json::Value| {
+        line["message"].as_str().is_some_and(|text| text.contains("next start only: listener"))
+    };
+    proxy.wait_for("a warning", waits);
+    // Its files are renewed: the others' are not in use.
+    Authority::new(proxy.dir.path()).issue(proxy.dir.path(), "two", &["*.two.test"]);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(hello().contains("CN = one"), "{}", hello());
+}
+
+/// What has no body over HTTP/1.1 has none over HTTP/2 either.
+#[test]
+fn an_answer_to_head_has_no_body() {
+    if !["nginx", "nghttp", "curl"].into_iter().all(peers::has) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Nginx::start(dir.path(), "", "location / { return 404; }\nlocation /none { return 204; }");
+    let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n[[route]]\npath_exact = \"/own\"\n\
+                respond = { body = \"pong\" }\n[[route]]\npath_exact = \"/nothing\"\nrespond = { status = 204, body = \"x\" }\n";
+    let proxy = Proxy::start(&config(origin.address, "", more), |_| {});
+    let head = |path: &str, more: &[&str]| {
+        let url = format!("http://{}{path}", proxy.addresses[1]);
+        let always = ["-sS", "--max-time", "10", "--http2-prior-knowledge", "-i", &url];
+        peers::text("curl", &[&always[..], more].concat()).to_ascii_lowercase()
+    };
+    assert!(head("/own", &["-I"]).contains("content-length: 4\r\n"), "{}", head("/own", &["-I"]));
+    assert!(head("/own", &[]).ends_with("pong"));
+    assert!(head("/", &["-I"]).starts_with("http/2 404"));
+    for path in ["/none", "/nothing"] {
+        let answer = head(path, &[]);
+        assert!(answer.starts_with("http/2 204") && !answer.contains("content-length"), "{answer}");
+    }
 }
 
 #[test]

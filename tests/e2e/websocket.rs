@@ -17,7 +17,7 @@ use h2::{
     server::{self, SendResponse},
 };
 use http::{Method, Request, Response, Version};
-use sluicegate_tests::{Origin, Proxy, eventually, peers};
+use sluicegate_tests::{Echo, Origin, Proxy, eventually, peers};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Builder,
@@ -150,6 +150,19 @@ fn text_goes_both_ways_and_an_end_is_an_end() {
         assert_eq!(read(&mut body, 1).await, b"", "the endpoint ends it");
     });
     eventually("its end", || (in_flight(&proxy) == "0").then_some(()));
+}
+
+#[test]
+fn a_length_says_nothing_where_there_is_no_body() {
+    let origin = Echo::start();
+    let proxy = start(origin.address, "");
+    run(async {
+        // The endpoint would wait for so many bytes, and take the next request on the connection for them.
+        ask(&proxy, Some("websocket"), "/", ("content-length", "5000")).await;
+    });
+    let asked = origin.asked();
+    assert!(asked.len() == 1 && asked[0].contains("upgrade: websocket"), "{asked:?}");
+    assert!(!asked[0].contains("content-length"), "{asked:?}");
 }
 
 #[test]

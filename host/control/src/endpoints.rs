@@ -38,7 +38,12 @@ pub(crate) struct Endpoints {
     levels: Arc<[Level]>,
     /// Whether somebody's weight still grows.
     is_warming: bool,
+    /// Until when nobody is told again that an endpoint is spared.
+    quiet_until: u64,
 }
+
+/// How often it is said that an endpoint is spared, in nanoseconds.
+const SPARED_INTERVAL: u64 = 10_000_000_000;
 
 /// What is known of an endpoint.
 #[derive(Default)]
@@ -85,6 +90,7 @@ impl Endpoints {
             metrics: HealthMetrics::new(cluster),
             levels: Arc::default(),
             is_warming: false,
+            quiet_until: 0,
         };
         endpoints.set_rules(rules, now);
         endpoints
@@ -190,7 +196,9 @@ impl Endpoints {
         let Some(detector) = &mut self.detector else { return false };
         let spared = detector.spared();
         let ejection = detector.suspect(&suspect.monitor, suspect.cause, now);
-        if detector.spared() > spared {
+        if detector.spared() > spared && now >= self.quiet_until {
+            // It fails on, and is spared on.
+            self.quiet_until = now.saturating_add(SPARED_INTERVAL);
             let (cluster, endpoint) = (&self.cluster, self.name(suspect.monitor.endpoint()));
             tracing::warn!(
                 %cluster, endpoint, cause = suspect.cause.label(),

@@ -126,16 +126,18 @@ impl Way {
         loop {
             sleep(Duration::from_nanos(next.saturating_sub(clock.now()))).await;
             let turn = self.turns.acquire().await;
-            let (probe, failure) = match timeout(time, self.ask(address)).await {
-                Ok(Ok(())) => (Probe::Passed, None),
+            let asked = timeout(time, self.ask(address)).await;
+            drop(turn);
+            next = spec.next_probe(clock.now(), &mut rng);
+            let (probe, failure) = match asked {
+                Ok(Ok(true)) => (Probe::Passed, None),
+                Ok(Ok(false)) => continue,
                 Ok(Err(failure)) => (Probe::Failed, Some(failure.into())),
                 Err(_) => (Probe::TimedOut, Some(format!("no answer within {time:?}").into())),
             };
-            drop(turn);
             if results.send(Event::Probed(Probed { endpoint, probe, failure })).await.is_err() {
                 return;
             }
-            next = spec.next_probe(clock.now(), &mut rng);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
+use rustix::io::Errno;
 use rustls::{ClientConfig, pki_types::ServerName};
 use sluicegate_core::{Endpoint, Resource};
 use sluicegate_wire::proxy_protocol::{Extras, encode_v1, encode_v2};
@@ -83,9 +84,16 @@ pub(crate) async fn connect(
     let timeout = settings.connect_timeout;
     match tokio::time::timeout(timeout, open(core, settings, ends)).await {
         Err(_) => Err(Failure::ConnectTimeout { endpoint: name(), timeout }),
+        Ok(Err(source)) if is_of_this_side(&source) => Err(Failure::OutOfResources { source }),
         Ok(Err(source)) => Err(Failure::Connect { endpoint: name(), source }),
         Ok(Ok(stream)) => Ok((stream, Opened::new(endpoint, place))),
     }
+}
+
+/// Whether a connection failed for want of something on this side, such as file descriptors: it says nothing of who was
+/// connected to.
+pub fn is_of_this_side(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
 async fn open(

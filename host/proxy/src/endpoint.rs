@@ -43,7 +43,8 @@ impl WorkerEndpoint {
         })
     }
 
-    /// An idle connection, if there is one that the endpoint has not closed.
+    /// An idle connection, if there is one that the endpoint has not closed. One that was in use while its cluster's
+    /// settings changed may be secured in another way, or not at all: it goes.
     pub(crate) fn checkout(&self, now: u64, settings: &ClusterSettings) -> Option<Box<Upstream>> {
         let mut idle = self.idle.borrow_mut();
         let oldest = settings.oldest_idle(now);
@@ -51,7 +52,7 @@ impl WorkerEndpoint {
             if upstream.idle_since < oldest {
                 // All others are older still.
                 idle.clear();
-            } else if upstream.is_quiet() {
+            } else if upstream.tls == settings.tls && upstream.is_quiet() {
                 return Some(upstream);
             }
         }

@@ -52,6 +52,8 @@ pub(crate) enum Failure {
     CircuitOpen(CircuitOpen),
     #[error("can't connect to {endpoint}: {source}")]
     Connect { endpoint: Arc<str>, source: io::Error },
+    #[error("the proxy can't make a connection: {source}")]
+    OutOfResources { source: io::Error },
     #[error("no connection to {endpoint} within {timeout:?}")]
     ConnectTimeout { endpoint: Arc<str>, timeout: Duration },
     #[error("{endpoint} closed the connection before it answered: {source}")]
@@ -77,7 +79,7 @@ pub(crate) enum Failure {
 }
 
 /// All labels, so that a counter for each can be registered up front.
-pub(crate) const LABELS: [&str; 20] = [
+pub(crate) const LABELS: [&str; 21] = [
     "bad_request",
     "not_supported",
     "no_route",
@@ -98,6 +100,7 @@ pub(crate) const LABELS: [&str; 20] = [
     "body_too_large",
     "policy_rejected",
     "body_timeout",
+    "out_of_resources",
 ];
 
 impl Failure {
@@ -132,6 +135,7 @@ impl Failure {
             Self::BodyTooLarge { .. } => 17,
             Self::Rejected(_) => 18,
             Self::BodyTimeout { .. } => 19,
+            Self::OutOfResources { .. } => 20,
         }
     }
 
@@ -150,9 +154,11 @@ impl Failure {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Rejected(rejection) => rejection.status,
-            Self::NoEndpoint { .. } | Self::TooManyConnections | Self::CircuitOpen(_) | Self::RefusedStream { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoEndpoint { .. }
+            | Self::TooManyConnections
+            | Self::CircuitOpen(_)
+            | Self::OutOfResources { .. }
+            | Self::RefusedStream { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect { .. } | Self::UpstreamClosed { .. } | Self::BadResponse { .. } => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
@@ -176,6 +182,7 @@ impl Failure {
             | Self::RateLimited { .. }
             | Self::Rejected(_)
             | Self::NoEndpoint { .. }
+            | Self::OutOfResources { .. }
             | Self::CircuitOpen(_) => Origin::Proxy,
             _ => Origin::Upstream,
         }
@@ -215,7 +222,7 @@ impl Failure {
         match self {
             Self::RateLimited { wait_ns } => Some(u32::try_from(wait_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX)),
             // As soon as any of the others is done; that nobody knows when is no reason to be back at once.
-            Self::CircuitOpen(_) | Self::TooManyConnections => Some(1),
+            Self::CircuitOpen(_) | Self::TooManyConnections | Self::OutOfResources { .. } => Some(1),
             _ => None,
         }
     }

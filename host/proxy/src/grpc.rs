@@ -8,9 +8,11 @@ use crate::failure::Failure;
 pub(crate) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// Whether these are the headers of a gRPC call.
+/// Whether these are the headers of a gRPC call. (Those of gRPC-Web, whose errors are HTTP's, are another type.)
 pub(crate) fn is_call(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    const TYPE: &[u8] = b"application/grpc";
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().split_at_checked(TYPE.len()));
+    kind.is_some_and(|(kind, rest)| kind.eq_ignore_ascii_case(TYPE) && matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// Says what failed.
@@ -31,13 +33,15 @@ fn status(failure: &Failure) -> &'static str {
         | Failure::RequestTimeout { .. }
         | Failure::BodyTimeout { .. } => "4",
         _ => match failure.status() {
-            StatusCode::BAD_REQUEST => "13", // INTERNAL
-            StatusCode::NOT_FOUND => "12",   // UNIMPLEMENTED
+            StatusCode::BAD_REQUEST => "13",  // INTERNAL
+            StatusCode::UNAUTHORIZED => "16", // UNAUTHENTICATED
+            StatusCode::FORBIDDEN => "7",     // PERMISSION_DENIED
+            StatusCode::NOT_FOUND => "12",    // UNIMPLEMENTED
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => "14", // UNAVAILABLE
-            _ => "2",                        // UNKNOWN
+            _ => "2",                         // UNKNOWN
         },
     }
 }
@@ -84,6 +88,17 @@ mod tests {
             assert_eq!(failed(status), None);
         }
         assert_eq!(super::failed(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn calls_are_told_from_others_by_their_type() {
+        let is_call = |kind| super::is_call(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]));
+        for kind in ["application/grpc", "application/grpc+proto", "Application/gRPC;charset=utf-8"] {
+            assert!(is_call(kind), "{kind}");
+        }
+        for kind in ["application/grpc-web", "application/grpc-web+proto", "application/grp", "application/json", ""] {
+            assert!(!is_call(kind), "{kind}");
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(crate) const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-for
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// Options in `Connection`: as many as there may be headers.
+const MAX_OPTIONS: usize = 100;
+
 /// Names that `Connection` may not take away: forwarding relies on them, or added them.
 const KEPT: [HeaderName; 6] = [HOST, CONTENT_LENGTH, FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO];
 
@@ -45,6 +48,8 @@ pub(crate) struct Hop {
     pub(crate) host: Option<HeaderValue>,
     /// There are others.
     pub(crate) has_other_host: bool,
+    /// `Connection` names more than anybody has a use for.
+    pub(crate) has_too_many_options: bool,
 }
 
 impl Hop {
@@ -81,7 +86,7 @@ pub(crate) fn clean(headers: &mut HeaderMap) -> Hop {
         clean_others(headers, &mut hop);
     }
     if has_connection {
-        clean_connection(headers);
+        hop.has_too_many_options = !clean_connection(headers);
     }
     hop
 }
@@ -130,18 +135,20 @@ fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
     }
 }
 
-fn clean_connection(headers: &mut HeaderMap) {
+/// Removes `Connection` and what it names. False when that would take too long.
+fn clean_connection(headers: &mut HeaderMap) -> bool {
     let says_nothing_else = |value: &HeaderValue| matches!(value.as_bytes(), b"keep-alive" | b"close" | b"Keep-Alive");
     if !headers.get_all(CONNECTION).iter().all(says_nothing_else) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(tokens)
-            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
-            .collect();
+        let options = headers.get_all(CONNECTION).iter().flat_map(tokens).take(MAX_OPTIONS + 1);
+        let named: Vec<&str> = options.collect();
+        if named.len() > MAX_OPTIONS {
+            return false;
+        }
+        let named: Vec<_> = named.into_iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect();
         remove_named(headers, &named);
     }
     headers.remove(CONNECTION);
+    true
 }
 
 /// The elements of a comma-separated list (RFC 9110, section 5.6.1). A value that is not text has none.
@@ -186,6 +193,15 @@ mod tests {
     fn connection_takes_nothing_that_forwarding_needs() {
         let lines = [("connection", "host, content-length, x-forwarded-for"), ("host", "a"), ("content-length", "1")];
         check(&lines, &["content-length", "host"]);
+    }
+
+    #[test]
+    fn nobody_has_a_use_for_many_options() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONNECTION, HeaderValue::from_str(&["a"; MAX_OPTIONS].join(",")).unwrap());
+        assert!(!clean(&mut headers.clone()).has_too_many_options);
+        headers.append(CONNECTION, HeaderValue::from_static("b"));
+        assert!(clean(&mut headers).has_too_many_options);
     }
 
     #[test]

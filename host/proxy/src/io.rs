@@ -34,6 +34,8 @@ thread_local! {
 pub(crate) struct Traffic {
     /// Set when anything is received; cleared by whoever wants to know.
     pub(crate) received: Cell<bool>,
+    /// Whether the peer sends no more, where that is looked for.
+    pub(crate) has_ended: Cell<bool>,
     /// Set when anything is sent; cleared by whoever wants to know.
     pub(crate) sent_some: Cell<bool>,
     /// Whether to end the connection with a reset, so that the peer can't take what it got for the whole.
@@ -144,11 +146,19 @@ impl Io {
         matches!(self.stream, Stream::Plain(_))
     }
 
-    /// Whether a plain stream has come to its end, without reading on. If not, `cx` hears of it when it has.
-    pub(crate) fn is_over(&self, cx: &mut Context<'_>) -> bool {
+    /// Whether a plain stream has broken, without reading on. If not, `cx` hears of it when it has. That the peer sends no
+    /// more is noted.
+    pub(crate) fn is_broken(&self, cx: &mut Context<'_>) -> bool {
         let Stream::Plain(tcp) = &self.stream else { return false };
         // A system call only when the kernel has said something.
-        matches!(tcp.poll_peek(cx, &mut ReadBuf::new(&mut [0])), Poll::Ready(Ok(0) | Err(_)))
+        match tcp.poll_peek(cx, &mut ReadBuf::new(&mut [0])) {
+            Poll::Ready(Ok(count)) => {
+                self.traffic.has_ended.set(count == 0);
+                false
+            }
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
     }
 
     /// Ready when there is something to be read, or the end.

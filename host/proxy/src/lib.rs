@@ -28,6 +28,7 @@ mod kept;
 mod limits;
 mod listener;
 mod load;
+mod max_forwards;
 mod metrics;
 mod mirror;
 mod multiplexed;
@@ -50,7 +51,7 @@ mod worker;
 mod workers;
 
 pub use cluster::ClusterSettings;
-pub use connect::{ProxyProtocol, UpstreamProtocol, UpstreamTls};
+pub use connect::{ProxyProtocol, UpstreamProtocol, UpstreamTls, is_of_this_side};
 pub use forwarding::{Forwarding, Trace};
 pub use handle::{ControlError, WorkerHandle};
 pub use limits::ClientLimits;

@@ -96,7 +96,11 @@ impl Record {
                 trace_parent: None,
                 method: request.method().clone(),
                 target: request.uri().clone(),
-                host: request.headers().get(HOST).cloned(),
+                // A target that names its host has the last word (RFC 9112, section 3.2.2).
+                host: match request.uri().authority() {
+                    Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+                    None => request.headers().get(HOST).cloned(),
+                },
                 endpoint: None,
                 attempts: 0,
                 generation: 0,

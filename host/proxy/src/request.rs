@@ -141,6 +141,11 @@ pub(crate) fn admit(request: Request<ClientBody>, client: &ClientConnection) -> 
         _ => None,
     };
     let mut hop = headers::clean(&mut parts.headers);
+    if hop.has_too_many_options {
+        return Err(Failure::BadRequest("too many options in Connection"));
+    }
+    // HTTP/1.0 does not know of it, and goes on without being asked (RFC 9110, section 10.1.1).
+    hop.expects_continue &= parts.version != Version::HTTP_10;
     settle_target(&mut parts, &mut hop, client)?;
     if let Some(rules) = &client.path_rules {
         settle_path(&mut parts.uri, rules)?;
@@ -211,7 +216,8 @@ fn settle_target(parts: &mut Parts, hop: &mut Hop, client: &ClientConnection) ->
         // have judged by the other (RFC 9113, section 8.3.1).
         let host = HeaderValue::from_str(authority.as_str()).ok().filter(|host| is_host(host.as_bytes()));
         let host = host.ok_or(Failure::BadRequest("bad host in the target"))?;
-        if parts.version == Version::HTTP_2 && parts.headers.get_all(HOST).iter().any(|other| *other != host) {
+        let is_other = |other: &HeaderValue| !other.as_bytes().eq_ignore_ascii_case(host.as_bytes());
+        if parts.version == Version::HTTP_2 && parts.headers.get_all(HOST).iter().any(is_other) {
             return Err(Failure::BadRequest("two different hosts"));
         }
         let path = match parts.uri.path_and_query() {

@@ -6,7 +6,10 @@ use std::mem;
 use h2::ext::Protocol;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
+    header::{
+        CONNECTION, CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRAILER,
+        UPGRADE,
+    },
     request, response,
 };
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -43,6 +46,10 @@ impl WebSocket {
             return Err(Failure::NotSupported("CONNECT with a protocol other than websocket"));
         }
         parts.method = Method::GET;
+        // What they say is of a body, and there is none: to an endpoint that believed a length, the next request would be it.
+        for name in [CONTENT_LENGTH, EXPECT, TRAILER] {
+            parts.headers.remove(name);
+        }
         let nonce = [rng.next_u64(), rng.next_u64()].map(u64::to_ne_bytes);
         Ok(Box::new(Self { key: base64(nonce.as_flattened()), stream }))
     }
@@ -75,6 +82,17 @@ impl WebSocket {
                 tunnel.run(stream, &[]).await;
             }
         });
+    }
+}
+
+/// Checks the client's side of a handshake over HTTP/1.1, where this proxy is the other (RFC 6455, section 4.2.1).
+pub(crate) fn check(head: &request::Parts) -> Result<(), Failure> {
+    let value = |name| head.headers.get(name).map_or(&b""[..], HeaderValue::as_bytes).trim_ascii();
+    let has_key = matches!(value(SEC_WEBSOCKET_KEY), [digits @ .., b'=', b'='] if digits.len() == 22
+        && digits.iter().all(|digit| digit.is_ascii_alphanumeric() || matches!(digit, b'+' | b'/')));
+    match head.method == Method::GET && has_key && value(SEC_WEBSOCKET_VERSION) == b"13" {
+        true => Ok(()),
+        false => Err(Failure::BadRequest("a WebSocket takes a GET, a key of 16 bytes and version 13")),
     }
 }
 
@@ -125,6 +143,21 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_handshake_has_all_its_parts() {
+        let check = |method: &str, key: &str, version: &str| {
+            let request = http::Request::builder().method(method).header("sec-websocket-key", key);
+            let request = request.header("sec-websocket-version", version).body(()).unwrap();
+            super::check(&request.into_parts().0).is_ok()
+        };
+        assert!(check("GET", "dGhlIHNhbXBsZSBub25jZQ==", "13"));
+        assert!(!check("POST", "dGhlIHNhbXBsZSBub25jZQ==", "13"));
+        assert!(!check("GET", "dGhlIHNhbXBsZSBub25jZQ==", "8"));
+        for key in ["", "==", "dGhlIHNhbXBsZSBub25j", "dGhlIHNhbXBsZSBub25jZ,=="] {
+            assert!(!check("GET", key, "13"), "{key}");
+        }
+    }
 
     #[test]
     fn the_rfcs_examples_come_out() {

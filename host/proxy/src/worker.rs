@@ -3,9 +3,11 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    future::{Future, pending},
     hash::{BuildHasher, RandomState},
     io,
     net::SocketAddr,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -59,7 +61,9 @@ pub(crate) struct Worker {
     listeners: RefCell<Vec<Rc<Listener>>>,
     connections: RefCell<HashMap<u64, Rc<ClientConnection>>>,
     next_connection: Cell<u64>,
-    /// Notified when the last connection is over.
+    /// How many clients there are, with those that have not got past their handshakes.
+    present: Cell<usize>,
+    /// Notified when the last of them is gone.
     empty: Notify,
 }
 
@@ -70,6 +74,9 @@ struct Routing {
     /// Aligned with the table's routes.
     routes: Vec<Rc<WorkerRoute>>,
 }
+
+/// A client that has come, for as long as this lives.
+pub(crate) struct Presence(Rc<Worker>);
 
 /// A connection in the worker's list, for as long as this lives.
 pub(crate) struct Registration {
@@ -94,6 +101,7 @@ impl Worker {
             listeners: RefCell::default(),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
+            present: Cell::new(0),
             empty: Notify::new(),
         })
     }
@@ -104,6 +112,12 @@ impl Worker {
         routing.table.find(head).map(|index| Rc::clone(&routing.routes[index]))
     }
 
+    /// Counts a client.
+    pub(crate) fn enter(self: &Rc<Self>) -> Presence {
+        self.present.set(self.present.get() + 1);
+        Presence(Rc::clone(self))
+    }
+
     /// Puts a connection on the worker's list.
     pub(crate) fn register(self: &Rc<Self>, client: &Rc<ClientConnection>) -> Registration {
         let key = self.next_connection.replace(self.next_connection.get() + 1);
@@ -112,8 +126,8 @@ impl Worker {
         Registration { worker: Rc::clone(self), key }
     }
 
-    /// Does what it is told, until it is told to drain or nobody is left to tell it. Returns whom to tell how many
-    /// connections are cut off, if anybody wants to know.
+    /// Does what it is told, until it has drained or nobody is left to tell it. Returns whom to tell how many connections
+    /// are cut off, if anybody wants to know.
     pub(crate) async fn run(
         self: Rc<Self>,
         mut sockets: WorkerSockets,
@@ -121,13 +135,20 @@ impl Worker {
     ) -> Option<(oneshot::Sender<usize>, usize)> {
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // While it drains, the others have to be treated as before: their endpoints change, and they may be slow.
+        let (mut drain, mut drained) = (None, None);
         loop {
             let command = tokio::select! {
-                command = commands.recv() => command?,
+                command = commands.recv(), if !commands.is_closed() || drain.is_none() => match command {
+                    Some(command) => command,
+                    None if drain.is_some() => continue,
+                    None => return None,
+                },
                 _ = sweep.tick() => {
                     self.sweep();
                     continue;
                 }
+                cut = finish(&mut drain) => return drained.map(|drained| (drained, cut)),
             };
             // A requester who no longer waits is no reason to fail.
             match command {
@@ -146,7 +167,10 @@ impl Worker {
                 Command::RemoveCluster(name, ack) => drop(ack.send(self.remove(&name))),
                 Command::SetRoutes(table, ack) => drop(ack.send(self.set_routes(&table))),
                 Command::SetTls(index, config, ack) => drop(ack.send(self.set_tls(index, config))),
-                Command::Drain(timeout, grace, done) => return Some((done, self.drain(timeout, grace).await)),
+                Command::Drain(timeout, grace, done) => {
+                    drain.get_or_insert_with(|| Box::pin(Rc::clone(&self).drain(timeout, grace)));
+                    drained = Some(done);
+                }
             }
         }
     }
@@ -215,27 +239,47 @@ impl Worker {
         });
     }
 
-    /// Returns how many connections are still there after `timeout`. Idle ones are left open for `grace`.
-    async fn drain(&self, timeout: Duration, grace: Duration) -> usize {
+    /// Returns how many clients are still there after `timeout`. Idle ones are left for `grace`; those that speak HTTP/2
+    /// hear at once that they should send no more, which costs them no request.
+    async fn drain(self: Rc<Self>, timeout: Duration, grace: Duration) -> usize {
         let begin = Instant::now();
         self.is_draining.set(true);
         self.drains.notify_waiters();
         // The listeners are told, but have not yet taken in what is waiting.
         tokio::task::yield_now().await;
+        self.connections.borrow().values().filter(|client| client.is_http2()).for_each(|client| client.close());
         sleep(DRAIN_GRACE.min(timeout / 2)).await;
         self.until_empty(begin + grace.min(timeout / 2)).await;
         self.connections.borrow().values().for_each(|client| client.close());
         self.until_empty(begin + timeout).await;
-        self.connections.borrow().len()
+        self.present.get()
     }
 
-    /// Waits until the last connection is over, or for as long as this.
+    /// Waits until the last client is gone, or for as long as this.
     async fn until_empty(&self, deadline: Instant) {
-        while !self.connections.borrow().is_empty() {
+        while self.present.get() > 0 {
             tokio::select! {
                 () = self.empty.notified() => {}
                 () = sleep_until(deadline) => break,
             }
+        }
+    }
+}
+
+/// Waits for what has begun.
+async fn finish<T>(begun: &mut Option<Pin<Box<impl Future<Output = T>>>>) -> T {
+    match begun {
+        Some(begun) => begun.await,
+        None => pending().await,
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let left = self.0.present.get() - 1;
+        self.0.present.set(left);
+        if left == 0 {
+            self.0.empty.notify_one();
         }
     }
 }
@@ -245,11 +289,7 @@ impl Drop for Registration {
         if std::thread::panicking() {
             tracing::error!("a connection's task panicked; the connection is closed, the worker goes on");
         }
-        let mut connections = self.worker.connections.borrow_mut();
-        connections.remove(&self.key);
-        if connections.is_empty() {
-            self.worker.empty.notify_one();
-        }
+        self.worker.connections.borrow_mut().remove(&self.key);
         self.worker.metrics.closed.increment(1);
     }
 }

@@ -15,7 +15,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
-use sluicegate_proxy::UpstreamProtocol;
+use sluicegate_proxy::{UpstreamProtocol, is_of_this_side};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -39,14 +39,20 @@ const AGENT: &str = concat!("sluicegate/", env!("CARGO_PKG_VERSION"), " (health 
 type Answer = (Response<Incoming>, JoinSet<()>);
 
 impl Way {
-    /// Asks; an error says what is wrong.
-    pub(super) async fn ask(&self, address: SocketAddr) -> Result<(), String> {
-        let mut stream =
-            TcpStream::connect(address).await.map_err(|error| format!("can't connect to {address}: {error}"))?;
+    /// Asks; an error says what is wrong. False if this side has not what it takes, which says nothing.
+    pub(super) async fn ask(&self, address: SocketAddr) -> Result<bool, String> {
+        let mut stream = match TcpStream::connect(address).await {
+            Ok(stream) => stream,
+            Err(error) if is_of_this_side(&error) => {
+                tracing::warn!(%address, %error, "a health check could not be made");
+                return Ok(false);
+            }
+            Err(error) => return Err(format!("can't connect to {address}: {error}")),
+        };
         let greeted = stream.write_all(&self.greeting).await;
         greeted.map_err(|error| format!("can't send to {address}: {error}"))?;
         let (method, path, host) = match &self.check.question {
-            Question::Tcp => return Ok(()),
+            Question::Tcp => return Ok(true),
             Question::Http { path, host, .. } => (Method::GET, path.clone(), host),
             Question::Grpc { host, .. } => (Method::POST, GRPC_CHECK, host),
         };
@@ -63,7 +69,7 @@ impl Way {
                 self.send(stream, request).await?
             }
         };
-        self.judge(answer).await
+        self.judge(answer).await.map(|()| true)
     }
 
     fn request(

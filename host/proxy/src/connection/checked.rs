@@ -83,10 +83,11 @@ impl Checked {
 
     /// Whether the client has left while its answer is being made. hyper would find out by reading on, for which it takes
     /// 8 KiB of memory with each request; so it is told not to, where this can be seen from outside (`serve_some`), and
-    /// it flushes whenever it has looked for an answer.
+    /// it flushes whenever it has looked for an answer. A client that only sends no more may still wait for its answer,
+    /// though not for long (`ClientConnection::is_slow`).
     fn is_abandoned(&self, cx: &mut Context<'_>) -> bool {
         let is_waiting = self.traffic.active.get() > 0 && self.traffic.phase.get() == Some(Phase::Idle);
-        is_waiting && self.io.is_over(cx)
+        is_waiting && self.io.is_broken(cx)
     }
 
     /// How much of these bytes may be handed on. What is refused is noted.

@@ -44,6 +44,10 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> Result<(), h2
     let frames = Rc::new(RefCell::new(http2::Connection::default()));
     // The worker looks at them once a second.
     let _ = client.frames.set(Rc::clone(&frames));
+    if client.worker.is_draining.get() {
+        // It gets an answer to what it has sent already, and goes elsewhere with the next.
+        client.close();
+    }
     let mut handshake = pin!(
         Builder::new()
             .max_concurrent_streams(client.worker.limits.streams)
@@ -62,7 +66,7 @@ pub(super) async fn serve(client: Rc<ClientConnection>, io: Io) -> Result<(), h2
             .handshake::<_, Bytes>(Guarded::new(io, frames))
     );
     let connection =
-        poll_fn(|cx| if client.is_ending(cx) { Poll::Ready(None) } else { handshake.as_mut().poll(cx).map(Some) });
+        poll_fn(|cx| if client.is_cut(cx) { Poll::Ready(None) } else { handshake.as_mut().poll(cx).map(Some) });
     let Some(mut connection) = connection.await.transpose()? else { return Ok(()) };
     let silence = Silence::new(connection.ping_pong(), PING_INTERVAL, PING_TIMEOUT);
     client.watch(pin!(Serving { client: Rc::clone(&client), connection, silence, heard: 0 })).await.map(drop)

@@ -38,6 +38,10 @@ pub(crate) use walk::run;
 /// After how long without a request a connection gives its memory back. Clients that use theirs are back sooner.
 const REST_AFTER: Duration = Duration::from_secs(2);
 
+/// For how long a client that sends no more is taken to wait for its answer: tools that end their side with the request do,
+/// for one that comes soon, and the others have left.
+const ENDED: Duration = Duration::from_millis(500);
+
 /// A client's connection, as its requests and the worker see it.
 pub(crate) struct ClientConnection {
     pub(crate) worker: Rc<Worker>,
@@ -153,6 +157,11 @@ impl ClientConnection {
         (if is_peer { self.address } else { SocketAddr::new(client, 0) }, self.local)
     }
 
+    /// Whether it speaks HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.frames.get().is_some()
+    }
+
     /// Ends the connection when the request that is under way is done, or at once if there is none.
     pub(crate) fn close(&self) {
         self.end(Ending::Graceful);
@@ -175,6 +184,8 @@ impl ClientConnection {
             limits.head_timeout
         } else if self.traffic.is_blocked.get() && !sent_some {
             limits.write_timeout
+        } else if self.traffic.active.get() > 0 && self.traffic.has_ended.get() && !sent_some {
+            ENDED
         } else {
             self.slow_since.set(None);
             // The last response may still be on its way to a client that reads it slowly.

@@ -45,7 +45,9 @@ impl Early {
     pub(crate) fn say(&self, status: StatusCode, headers: &HeaderMap) {
         let mut response = Response::new(());
         *response.status_mut() = status;
-        for (name, value) in headers.iter().filter(|(name, _)| !headers::is_of_hop(name)) {
+        // What comes before the answer has no length (RFC 9110, section 8.6).
+        let passes = |name| !headers::is_of_hop(name) && *name != CONTENT_LENGTH;
+        for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
             response.headers_mut().append(name, value.clone());
         }
         self.0.borrow_mut().push(response);
@@ -75,6 +77,7 @@ pub(super) async fn answer(
     } else {
         (ClientBody::http2(incoming, &head.headers, Rc::clone(&early)), None)
     };
+    let is_head = head.method == Method::HEAD;
     let timer = Rc::new(LazyTimer::new(client.worker.clock));
     let begun = begin(&client, Request::from_parts(head, body), timer, Some(Rc::clone(&early)));
     let mut work = pin!(finish(begun));
@@ -88,7 +91,9 @@ pub(super) async fn answer(
     let (mut head, body) = response.into_parts();
     complete(&mut head, &body, client.worker.clock.now());
     let is_open = tunnel.is_some() && head.status.is_success();
-    let is_whole = body.is_end_stream() && !is_open;
+    // An answer of the proxy's own may have a text where none may be (RFC 9110, section 6.4.1).
+    let has_none = is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_whole = (has_none || body.is_end_stream()) && !is_open;
     let stream = match respond.send_response(Response::from_parts(head, ()), is_whole) {
         Ok(stream) => stream,
         Err(error) => {
@@ -132,7 +137,9 @@ fn complete(head: &mut Parts, body: &ResponseBody, now: u64) {
     if !head.headers.contains_key(DATE) {
         head.headers.insert(DATE, date(now));
     }
-    if !body.is_end_stream()
+    if head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(CONTENT_LENGTH);
+    } else if !body.is_end_stream()
         && let Some(length) = body.size_hint().exact()
     {
         head.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());

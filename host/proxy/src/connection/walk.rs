@@ -19,6 +19,7 @@ use crate::{
     io::{Io, Stream},
     limits::Admission,
     listener::Listener,
+    max_forwards,
     record::Record,
     request::{Inbound, admit},
     respond::{answer, respond},
@@ -35,6 +36,7 @@ pub(crate) async fn run(
     stream: TcpStream,
     address: SocketAddr,
 ) {
+    let _presence = worker.enter();
     // Without it a response in two pieces could wait for the client's acknowledgement of the first.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
@@ -91,6 +93,9 @@ pub(super) fn begin(
         Err(failure) => return Begun::Answered(Box::new(respond(&failure, record))),
     };
     record.identify(&inbound.head);
+    if let Some(response) = max_forwards::count(&mut inbound.head.parts) {
+        return Begun::Answered(Box::new(answer(response, record)));
+    }
     let Some(route) = client.worker.route(&inbound.head.parts) else {
         return Begun::Answered(Box::new(respond(&Failure::NoRoute, record)));
     };

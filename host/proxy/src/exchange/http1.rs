@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, mem, task::Poll};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header::UPGRADE};
 
 use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of, no_answer};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     cluster::ClusterSettings,
     endpoint::WorkerEndpoint,
     failure::Failure,
+    headers,
     record::Record,
     request::Inbound,
     upstream::{Broken, Upstream},
@@ -66,7 +67,7 @@ pub(super) async fn send(
                     return Err(bad_response(endpoint, "neither a WebSocket handshake nor a refusal".into()));
                 } else if !is_switch {
                     Source::Http1(upstream)
-                } else if inbound.is_upgrade {
+                } else if inbound.is_upgrade && is_offered(&inbound.head.parts.headers, response.headers()) {
                     Source::Switched(upstream)
                 } else {
                     return Err(bad_response(endpoint, "a switch of protocols that nobody asked for".into()));
@@ -83,6 +84,13 @@ pub(super) async fn send(
             None => return Err(no_answer(endpoint, settings, upstream.waits_for_client())),
         }
     }
+}
+
+/// Whether an endpoint switches to what it was offered, and says so (RFC 9110, section 7.8).
+fn is_offered(asked: &HeaderMap, answer: &HeaderMap) -> bool {
+    let offered = asked.get(UPGRADE).into_iter().flat_map(headers::tokens).collect::<Vec<_>>();
+    let is_offered = |to: &str| offered.iter().any(|offer| headers::is(offer, to));
+    answer.get(UPGRADE).is_some_and(|to| headers::tokens(to).all(is_offered))
 }
 
 /// Puts the request back in its place, if it may be sent again to the same endpoint. Otherwise says what broke.

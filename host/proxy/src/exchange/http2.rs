@@ -36,6 +36,9 @@ pub(super) async fn send(
     inbound: &mut Inbound,
 ) -> Result<Answer, Failure> {
     let is_websocket = websocket::is_asked_for(inbound);
+    if is_websocket && inbound.websocket.is_none() {
+        websocket::check(&inbound.head.parts)?;
+    }
     let clock = record.client.worker.clock;
     let mut now = began;
     let mut closed = 0;

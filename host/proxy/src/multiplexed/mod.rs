@@ -24,7 +24,7 @@ use tokio::{sync::Mutex, time::sleep};
 use crate::{
     body::BodyError,
     cluster::ClusterSettings,
-    connect::connect,
+    connect::{UpstreamTls, connect},
     endpoint::WorkerEndpoint,
     failure::Failure,
     io::{Io, Traffic},
@@ -78,6 +78,8 @@ pub(crate) struct Multiplexed {
 
 struct Connection {
     sender: SendRequest<Bytes>,
+    /// How it is secured.
+    tls: Option<UpstreamTls>,
     /// What its task knows of it, too.
     life: Rc<Life>,
     /// Whether it has answered anything, so that its settings are known.
@@ -115,14 +117,14 @@ impl Multiplexed {
         settings: &ClusterSettings,
         clock: Clock,
     ) -> Result<(Place, bool), Failure> {
-        if let Some(place) = self.existing() {
+        if let Some(place) = self.existing(settings) {
             return Ok((place, false));
         }
         let _waiting = place(Arc::clone(&endpoint.load), Resource::Pending, settings)?;
         let began = clock.now();
         let mut timed_out = self.connecting.lock().await;
         // Somebody else may have made one meanwhile.
-        if let Some(place) = self.existing() {
+        if let Some(place) = self.existing(settings) {
             return Ok((place, false));
         }
         if timed_out.is_some_and(|at| at > began) {
@@ -138,9 +140,10 @@ impl Multiplexed {
         Ok((Place::begin(&connection), true))
     }
 
-    fn existing(&self) -> Option<Place> {
+    fn existing(&self, settings: &ClusterSettings) -> Option<Place> {
         let mut connections = self.connections.borrow_mut();
-        connections.retain(|connection| connection.is_usable());
+        // One that was being made while the cluster's settings changed may be secured in another way.
+        connections.retain(|connection| connection.is_usable() && connection.tls == settings.tls);
         connections.iter().find(|connection| connection.has_room()).map(Place::begin)
     }
 
@@ -207,6 +210,7 @@ impl Connection {
         });
         Ok(Self {
             sender,
+            tls: settings.tls.clone(),
             life,
             has_answered: Cell::new(false),
             idle_since: Cell::new(USED),

@@ -29,7 +29,7 @@ use tokio_util::io::poll_read_buf;
 use crate::{
     body::RequestBody,
     cluster::ClusterSettings,
-    connect::connect,
+    connect::{UpstreamTls, connect},
     endpoint::WorkerEndpoint,
     failure::Failure,
     io::Io,
@@ -74,6 +74,8 @@ pub(crate) struct Upstream {
     is_broken_off: bool,
     /// Whether the endpoint was told whom it is for, so that it can be for nobody else.
     is_announced: bool,
+    /// How it is secured.
+    pub(crate) tls: Option<UpstreamTls>,
     /// Whether it carried a request before.
     pub(crate) reused: bool,
     /// When it became idle.
@@ -114,6 +116,7 @@ impl Upstream {
             has_answered: false,
             is_broken_off: false,
             is_announced: settings.proxy_protocol.is_some(),
+            tls: settings.tls.clone(),
             reused: false,
             idle_since: 0,
             _open: open,
@@ -262,7 +265,8 @@ impl Upstream {
 
     /// Whether the last request and its answer are through, so that the connection can carry another request.
     pub(crate) fn is_idle(&self) -> bool {
-        self.is_answered() && self.keeps_alive && !self.is_announced && self.sending.is_done() && self.input.is_empty()
+        let is_sent = self.sending.is_done() && self.sending.is_whole();
+        self.is_answered() && self.keeps_alive && !self.is_announced && is_sent && self.input.is_empty()
     }
 
     /// Lets go of memory that only large answers need. To be called when it is idle.

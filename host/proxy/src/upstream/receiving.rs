@@ -12,7 +12,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
 };
 use http_body::{Frame, SizeHint};
 use memchr::memchr;
@@ -168,14 +168,21 @@ fn parse_head(bytes: &Bytes) -> Result<Head, BadAnswer> {
     let (is_switch, is_http10) = (status == StatusCode::SWITCHING_PROTOCOLS, parsed.version == Some(0));
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
     let mut framing = Framing::default();
+    // Both are for the client to know: what was switched to, and what the endpoint would have it switch to.
+    let tells_upgrade = status == StatusCode::UPGRADE_REQUIRED;
     for line in &*parsed.headers {
         let (name, value) = field(bytes, line)?;
-        if framing.passes(&name, &value, is_http10)? || is_switch {
+        let is_told = is_switch || tells_upgrade && name == UPGRADE;
+        if framing.passes(&name, &value, is_http10)? || is_told {
             headers.append(name, value);
         }
     }
     if !is_switch {
+        framing.named.retain(|name| !(tells_upgrade && name == UPGRADE));
         remove_named(&mut headers, &framing.named);
+        if tells_upgrade && headers.contains_key(UPGRADE) {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
     }
     Ok(Head { status, headers, is_http10, framing })
 }
@@ -279,6 +286,18 @@ mod tests {
 
     fn end(text: &str) -> (Receiving, bool) {
         follows(&head(text).unwrap().unwrap(), &Method::GET).unwrap()
+    }
+
+    #[test]
+    fn what_a_client_has_to_switch_to_is_passed_on() {
+        let text = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.2\r\nConnection: Upgrade, x\r\nx: 1\r\n\r\n";
+        let headers = head(text).unwrap().unwrap().headers;
+        assert_eq!(
+            (&headers[UPGRADE], &headers[CONNECTION], headers.len()),
+            (&"TLS/1.2".parse().unwrap(), &"upgrade".parse().unwrap(), 2)
+        );
+        let headers = head(&text.replace("426 Upgrade Required", "200 OK")).unwrap().unwrap().headers;
+        assert!(headers.is_empty(), "{headers:?}");
     }
 
     #[test]

@@ -20,11 +20,7 @@ use hyper::rt::Write;
 use sluicegate_wire::framing::is_forbidden_trailer;
 use tokio::time::{Sleep, sleep};
 
-use crate::{
-    body::RequestBody,
-    headers::{is, tokens},
-    io::Io,
-};
+use crate::{body::RequestBody, headers::tokens, io::Io};
 
 /// What is kept of the memory for heads when a request is through.
 const KEPT: usize = 4 * 1024;
@@ -34,6 +30,9 @@ const SMALL: usize = 256;
 
 /// So much of small pieces goes out at once.
 const TOGETHER: usize = 8 * 1024;
+
+/// Trailers that a request may announce; others do not go out. Nobody has more than a few.
+const MAX_ANNOUNCED: usize = 32;
 
 /// So often small pieces wait for more of them.
 const TURNS: u32 = 16;
@@ -48,8 +47,8 @@ pub(super) struct Sending {
     tail: &'static [u8],
     body: Option<RequestBody>,
     framing: Framing,
-    /// What the head said of trailers.
-    announced: Option<HeaderValue>,
+    /// The trailers that the head has announced.
+    announced: Vec<HeaderName>,
     /// Until the endpoint asks for the body, or this is over, the body waits.
     hold: Option<Pin<Box<Sleep>>>,
     /// Whether any of the request has gone out.
@@ -83,7 +82,12 @@ impl Sending {
         self.framing = length_of(&head.headers).map_or(Framing::Chunked, Framing::Sized);
         let has_body = !body.is_end_stream() && self.framing != Framing::Sized(0);
         self.body = has_body.then_some(body);
-        self.announced = head.headers.get(TRAILER).filter(|_| has_body).cloned();
+        self.announced.clear();
+        if has_body {
+            let names = head.headers.get_all(TRAILER).iter().flat_map(tokens);
+            let names = names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+            self.announced.extend(names.take(MAX_ANNOUNCED));
+        }
         self.hold = hold.filter(|_| has_body).map(|hold| Box::pin(sleep(hold)));
         if self.hold.is_some() {
             self.lines.truncate(self.lines.len() - 2);
@@ -103,6 +107,11 @@ impl Sending {
     /// Whether all of it has gone out.
     pub(super) fn is_done(&self) -> bool {
         self.broken.is_none() && self.body.is_none() && self.is_flushed()
+    }
+
+    /// Whether as much of the body has gone out as the head announced.
+    pub(super) fn is_whole(&self) -> bool {
+        !matches!(self.framing, Framing::Sized(left) if left > 0)
     }
 
     /// Whether all of it has gone out, or no more can.
@@ -273,8 +282,7 @@ impl Sending {
     /// Whether a trailer may go out: only what was announced, as it should be (RFC 9110, section 6.6.2). Of the servers
     /// that do not expect trailers some take them for headers, and some for the next request.
     fn passes(&self, name: &HeaderName) -> bool {
-        let is_announced = |value| tokens(value).any(|token| is(token, name.as_str()));
-        self.announced.as_ref().is_some_and(is_announced) && !is_forbidden_trailer(name.as_ref())
+        self.announced.contains(name) && !is_forbidden_trailer(name.as_ref())
     }
 
     /// Forgets lines that have gone out.
@@ -370,6 +378,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn only_trailers_that_were_announced_go_out() {
+        let mut headers = head("transfer-encoding", "chunked");
+        for said in ["x-one, ,content-length", "X-Two"] {
+            headers.headers.append(TRAILER, said.parse().unwrap());
+        }
+        let mut sending = Sending::default();
+        sending.begin(&headers, RequestBody::Whole(Bytes::from_static(b"x")), None);
+        let announced: Vec<bool> =
+            ["x-one", "x-two", "x-three", "content-length"].map(|name| sending.passes(&name.parse().unwrap())).into();
+        assert_eq!(announced, [true, true, false, false]);
+        headers.headers.insert(TRAILER, ",a".repeat(10_000).parse().unwrap());
+        sending.begin(&headers, RequestBody::Whole(Bytes::from_static(b"x")), None);
+        assert_eq!(sending.announced.len(), MAX_ANNOUNCED);
+    }
+
+    #[test]
+    fn a_connection_that_owes_a_body_carries_no_more() {
+        let mut sending = Sending::default();
+        sending.begin(&head("content-length", "5"), RequestBody::Empty, None);
+        assert!(!sending.is_whole());
+        sending.begin(&head("content-length", "0"), RequestBody::Empty, None);
+        assert!(sending.is_whole());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use sluicegate_core::Signal;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::{GET, Origin, Proxy, QUICK, check_failure, eventually, nobody};
 
@@ -132,6 +133,22 @@ async fn nonsense_is_not_passed_on() {
     check_failure(&proxy, GET, 502, "bad_response").await;
     let proxy = Proxy::new(&[Origin::canned("HTTP/1.1 200", 1).await.address], QUICK).await;
     check_failure(&proxy, GET, 502, "upstream_closed").await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_more_gets_an_answer_that_comes_soon() {
+    let origin = Origin::new(|mut wire, _| async move {
+        wire.request().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    client.send(GET).await;
+    client.stream.shutdown().await.unwrap();
+    assert_eq!(client.response("GET").await.unwrap().text(), "ok");
+    client.ended().await;
 }
 
 #[tokio::test]

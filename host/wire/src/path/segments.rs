@@ -30,22 +30,18 @@ pub(super) fn remove_dots(path: &str, merge_slashes: bool) -> Result<String, Bad
 /// Whether a segment becomes a dot segment for servers that take other characters for slashes, or take away parameters
 /// (`..;a=b`) before they look for dots.
 fn hides_dots(segment: &str) -> bool {
-    let mut rest = segment;
-    loop {
-        let end = ["%2F", "%5C", "\\"].iter().filter_map(|it| Some((rest.find(it)?, it.len()))).min();
-        let (part, after) = match end {
-            Some((at, length)) => (&rest[..at], Some(&rest[at + length..])),
-            None => (rest, None),
-        };
+    let separator = |(at, byte)| match byte {
+        b'\\' => Some((at, 1)),
+        b'%' if matches!(segment.get(at..at + 3), Some("%2F" | "%5C")) => Some((at, 3)),
+        _ => None,
+    };
+    let mut ends = segment.bytes().enumerate().filter_map(separator).chain([(segment.len(), 0)]);
+    let mut begin = 0;
+    ends.any(|(end, length)| {
+        let part = &segment[begin..end];
+        begin = end + length;
         let name = part.split(';').next().unwrap_or_default();
         // Escaped, a semicolon is part of the name to all that are known; but not to those that decode twice.
-        let name = name.split("%3B").next().unwrap_or_default();
-        if matches!(name, "." | "..") {
-            return true;
-        }
-        match after {
-            Some(after) => rest = after,
-            None => return false,
-        }
-    }
+        matches!(name.split("%3B").next(), Some("." | ".."))
+    })
 }
