@@ -67,8 +67,8 @@ pub trait State: Policy {
     /// Called on the old instance, between two requests.
     fn save(&self) -> Self::Saved;
 
-    /// Called on the new instance, after [`endpoints_changed`](Policy::endpoints_changed). After an error the
-    /// policy carries on with what it has, which ought to be a fresh start, and the operator is told.
+    /// Called on the new instance, after [`endpoints_changed`](Policy::endpoints_changed). After an error the operator is
+    /// told, and a fresh instance serves in place of this one: what it has taken over so far is gone with it.
     fn restore(&mut self, saved: Self::Saved, endpoints: &Endpoints) -> Result<(), RestoreError>;
 
     /// Reads what another version of the policy has saved. Unless overridden, that is refused.

@@ -85,7 +85,7 @@ impl State for Total {
 
     fn restore(&mut self, saved: u32, _endpoints: &Endpoints) -> Result<(), RestoreError> {
         self.0 = saved;
-        Ok(())
+        if saved > 12 { Err(RestoreError::new("more than twelve")) } else { Ok(()) }
     }
 
     fn convert(schema: u32, saved: &[u8]) -> Result<u32, RestoreError> {
@@ -188,19 +188,23 @@ fn values_stay_with_their_endpoints() {
 
 #[test]
 fn state_is_carried_over_and_converted() {
-    let harness = || {
+    let harness = |requests| {
         let mut harness = Harness::<Counter>::new("{}", SimCluster::of(3)).unwrap();
-        for _ in 0..4 {
+        for _ in 0..requests {
             let attempt = harness.send(&mut SimRequest::default()).unwrap();
             harness.finish(attempt, Outcome::Answered, 200);
         }
         harness
     };
-    let (next, restored) = harness().swap::<Counter>("{}").unwrap();
+    let (next, restored) = harness(4).swap::<Counter>("{}").unwrap();
     assert_eq!((restored, [0, 1, 2].map(|index| next.policy().results[index])), (Ok(()), [2, 1, 1]));
 
-    let (next, restored) = harness().swap::<Total>("{}").unwrap();
+    let (next, restored) = harness(4).swap::<Total>("{}").unwrap();
     assert_eq!((restored, next.policy().0), (Ok(()), 4));
+
+    let (fresh, restored) = harness(13).swap::<Total>("{}").unwrap();
+    assert_eq!(restored.unwrap_err().to_string(), "more than twelve");
+    assert_eq!(fresh.policy().0, 0, "nothing is left of what it had taken over");
 
     let (next, restored) = next.swap::<Counter>("{}").unwrap();
     assert_eq!(restored.unwrap_err().to_string(), "the state has schema 3, this version reads schema 2");

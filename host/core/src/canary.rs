@@ -69,9 +69,9 @@ impl Default for CanarySpec {
 /// does, and are more the more fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CanaryArm {
-    /// First attempts that are over, without those whose client left.
+    /// First attempts that are over, without those whose client left, and requests that the policy rejected instead.
     pub requests: u64,
-    /// Those of them that failed: 500 and more, no connection, a broken one, no answer in time.
+    /// Those of them that failed: 500 and more, no connection, a broken one, no answer in time, or rejected.
     pub failures: u64,
     /// Times to the first byte, in nanoseconds, of those that were answered.
     pub latency: HistogramSnapshot,

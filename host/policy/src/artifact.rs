@@ -4,7 +4,6 @@ mod unwrap;
 
 use std::{
     fmt,
-    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -12,8 +11,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::{InstancePre, Module, component, component::Component};
 
 use crate::{
-    Engine, Exports, Refusal, Uses,
-    cache::Cache,
+    Engine, Exports, Refusal, Uses, compiling,
     lane::{fast, portable},
     state::HostState,
 };
@@ -63,7 +61,7 @@ impl fmt::Debug for Digest {
 }
 
 /// How a plugin is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LaneKind {
     /// A core module, called directly.
     Fast,
@@ -103,6 +101,7 @@ pub struct Artifact {
 }
 
 /// Compiled code, linked to the host's functions.
+#[derive(Clone)]
 pub(crate) enum Code {
     Fast(InstancePre<HostState>),
     Portable(component::InstancePre<HostState>),
@@ -129,72 +128,59 @@ impl fmt::Debug for Artifact {
     }
 }
 
-pub(crate) fn load(engine: &Engine, digest: Digest, bytes: &[u8], cache: Option<&Cache>) -> Result<Artifact, Refusal> {
+pub(crate) fn load(engine: &Engine, digest: Digest, bytes: &[u8]) -> Result<Artifact, Refusal> {
     let limit = engine.limits.module_bytes;
     if bytes.len() > limit {
         return Err(Refusal::TooLarge { bytes: bytes.len(), limit });
     }
     let start = Instant::now();
     let (lane_reason, loaded) = match lane_of(bytes)? {
-        LaneKind::Fast => ("a core module".into(), load_as(engine, LaneKind::Fast, digest, bytes, cache)?),
-        LaneKind::Portable => load_component(engine, digest, bytes, cache)?,
+        LaneKind::Fast => ("a core module".into(), load_as(engine, LaneKind::Fast, digest, bytes)?),
+        LaneKind::Portable => load_component(engine, digest, bytes)?,
     };
-    let Loaded { code, inspection: Inspection { exports, imports }, cached } = loaded;
+    let Loaded { checked: Checked { code, inspection: Inspection { exports, imports } }, cached } = loaded;
     let uses = Uses::of(&imports);
     let load_time = start.elapsed();
     Ok(Artifact { digest, bytes: bytes.len(), exports, imports, uses, load_time, cached, lane_reason, code })
 }
 
 struct Loaded {
-    code: Code,
-    inspection: Inspection,
+    checked: Checked,
     cached: bool,
 }
 
 /// A component goes into the fast lane if it merely wraps a module that could go there by itself.
-fn load_component(
-    engine: &Engine,
-    digest: Digest,
-    bytes: &[u8],
-    cache: Option<&Cache>,
-) -> Result<(String, Loaded), Refusal> {
+fn load_component(engine: &Engine, digest: Digest, bytes: &[u8]) -> Result<(String, Loaded), Refusal> {
     let reason = match unwrap::core_module(bytes) {
-        Ok(range) => match load_as(engine, LaneKind::Fast, digest, &bytes[range], cache) {
+        Ok(range) => match load_as(engine, LaneKind::Fast, digest, &bytes[range]) {
             Ok(loaded) => return Ok(("a component that merely wraps one core module, taken out of it".into(), loaded)),
             Err(refusal) => format!("its core module can't be called directly: {refusal}"),
         },
         Err(reason) => reason,
     };
-    let loaded = load_as(engine, LaneKind::Portable, digest, bytes, cache)?;
+    let loaded = load_as(engine, LaneKind::Portable, digest, bytes)?;
     Ok((format!("a component, and not merely one wrapped core module: {reason}"), loaded))
 }
 
 /// Compiles, or finds compiled, and inspects. `digest`: of the whole file.
-fn load_as(
-    engine: &Engine,
-    kind: LaneKind,
-    digest: Digest,
-    bytes: &[u8],
-    cache: Option<&Cache>,
-) -> Result<Loaded, Refusal> {
-    let (code, cached) = match cache.and_then(|cache| cache.get(&engine.wasm, digest, kind)) {
-        Some(code) => (code, true),
-        None => {
-            let code = compile(engine, kind, bytes)?;
-            if let Some(cache) = cache {
-                cache.put(digest, &code);
-            }
-            (code, false)
-        }
+fn load_as(engine: &Engine, kind: LaneKind, digest: Digest, bytes: &[u8]) -> Result<Loaded, Refusal> {
+    let found = engine.cache.as_ref().and_then(|cache| cache.get(&engine.wasm, digest, kind));
+    let (checked, cached) = match found {
+        Some(compiled) => (compiled.inspect(engine)?, true),
+        None => (compiling::compile(engine, kind, digest, bytes)?, false),
     };
-    let (code, inspection) = match code {
-        Compiled::Module(module) => fast::inspect(engine, &module)?,
-        Compiled::Component(component) => portable::inspect(engine, &component)?,
-    };
-    Ok(Loaded { code, inspection, cached })
+    Ok(Loaded { checked, cached })
+}
+
+/// Code that fits the contract.
+#[derive(Clone)]
+pub(crate) struct Checked {
+    code: Code,
+    inspection: Inspection,
 }
 
 /// What a plugin exports and imports, once it is known to fit the contract.
+#[derive(Clone)]
 pub(crate) struct Inspection {
     pub(crate) exports: Exports,
     pub(crate) imports: Vec<String>,
@@ -204,6 +190,25 @@ pub(crate) struct Inspection {
 pub(crate) enum Compiled {
     Module(Module),
     Component(Component),
+}
+
+impl Compiled {
+    /// Which lane it is for.
+    pub(crate) fn kind(&self) -> LaneKind {
+        match self {
+            Self::Module(_) => LaneKind::Fast,
+            Self::Component(_) => LaneKind::Portable,
+        }
+    }
+
+    /// Checks it against the contract, and links it.
+    pub(crate) fn inspect(&self, engine: &Engine) -> Result<Checked, Refusal> {
+        let (code, inspection) = match self {
+            Self::Module(module) => fast::inspect(engine, module)?,
+            Self::Component(component) => portable::inspect(engine, component)?,
+        };
+        Ok(Checked { code, inspection })
+    }
 }
 
 fn lane_of(bytes: &[u8]) -> Result<LaneKind, Refusal> {
@@ -219,33 +224,6 @@ fn lane_of(bytes: &[u8]) -> Result<LaneKind, Refusal> {
             hint("it is WebAssembly text; a policy is a binary .wasm file")
         }
         _ => hint("it does not begin like a .wasm file"),
-    }
-}
-
-/// Compiles on a thread of its own, so that a file which takes forever can be given up.
-fn compile(engine: &Engine, kind: LaneKind, bytes: &[u8]) -> Result<Compiled, Refusal> {
-    let (code_engine, bytes) = (engine.wasm.clone(), Arc::<[u8]>::from(bytes));
-    let (sender, result) = mpsc::channel();
-    engine.compilers.spawn(move || {
-        let compiled = match kind {
-            LaneKind::Fast => Module::from_binary(&code_engine, &bytes).map(Compiled::Module),
-            LaneKind::Portable => Component::from_binary(&code_engine, &bytes).map(Compiled::Component),
-        };
-        // The receiver is gone if it took too long.
-        let _ = sender.send(compiled.map_err(|error| format!("{error:#}")));
-    });
-    let limit = engine.limits.compile_timeout;
-    match result.recv_timeout(limit) {
-        Ok(Ok(compiled)) => Ok(compiled),
-        // The parser has no kind of error for this: these are its words for a section that goes on past the end.
-        Ok(Err(reason)) if ["unexpected end", "section range"].iter().any(|words| reason.contains(words)) => {
-            Err(Refusal::Truncated { reason })
-        }
-        Ok(Err(reason)) => Err(Refusal::Invalid { reason }),
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(Refusal::CompileTimeout { limit }),
-        Err(mpsc::RecvTimeoutError::Disconnected) => {
-            Err(Refusal::Invalid { reason: "the compiler gave up on it (a bug there: please report it)".into() })
-        }
     }
 }
 

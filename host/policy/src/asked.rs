@@ -22,7 +22,8 @@ const HEADER_BYTES: usize = 16 << 10;
 pub(crate) const REASON_BYTES: usize = 1024;
 /// The longest explanation: it is in every line of the access log.
 pub(crate) const EXPLANATION_BYTES: usize = 256;
-/// More attempts than any cluster may be configured to make.
+/// The contract says so. A cluster may make ten attempts, but the SDK, too, looks at the first eight only of where a
+/// request has been: who is that far does not care where it goes next.
 const MAX_THEN: usize = 8;
 /// Probes asked for in one call: as many endpoints as a block of signals has.
 const MAX_PROBES: usize = 64;

@@ -10,6 +10,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -19,7 +20,7 @@ use crate::{Digest, LaneKind, artifact::Compiled};
 
 const MAGIC: &[u8; 8] = b"SLUICE01";
 
-/// More than enough for the policies of one proxy and their recent versions; the oldest go first.
+/// More than enough for the policies of one proxy and their recent versions; those that were not used for longest go first.
 const ENTRIES: usize = 128;
 
 pub(crate) struct Cache {
@@ -41,13 +42,14 @@ impl Cache {
         Ok(Self { dir: dir.to_owned(), engine })
     }
 
-    fn path(&self, digest: Digest) -> PathBuf {
-        self.dir.join(format!("{digest}-{}.cwasm", self.engine))
+    /// With the lane: of one file, there may be a component's code and that of the module taken out of it.
+    fn path(&self, digest: Digest, kind: LaneKind) -> PathBuf {
+        self.dir.join(format!("{digest}-{}-{}.cwasm", kind.label(), self.engine))
     }
 
     /// The compiled code of the plugin with this digest, if it is here and to be trusted.
     pub(crate) fn get(&self, engine: &wasmtime::Engine, digest: Digest, kind: LaneKind) -> Option<Compiled> {
-        let path = self.path(digest);
+        let path = self.path(digest, kind);
         let code = match read_checked(&path) {
             Ok(code) => code,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -71,7 +73,7 @@ impl Cache {
             Compiled::Module(module) => module.serialize(),
             Compiled::Component(component) => component.serialize(),
         };
-        let path = self.path(digest);
+        let path = self.path(digest, code.kind());
         let result = bytes.map_err(io::Error::other).and_then(|bytes| write_checked(&path, &bytes));
         if let Err(error) = result.and_then(|()| self.prune()) {
             tracing::warn!(path = %path.display(), %error, "a compiled policy could not be kept");
@@ -118,6 +120,8 @@ fn read_checked(path: &Path) -> io::Result<Vec<u8>> {
     if magic != MAGIC || checksum != Digest::of(code).0 {
         return Err(damaged());
     }
+    // It is used, and not to be the next that goes. If that can't be said, it goes earlier.
+    let _ = file.set_modified(SystemTime::now());
     Ok(code.to_vec())
 }
 
@@ -142,5 +146,52 @@ impl Hasher for Sha256Hasher {
 
     fn finish(&self) -> u64 {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{Engine, Limits, Refusal, testing::ByHand};
+
+    fn engine(dir: &TempDir) -> std::sync::Arc<Engine> {
+        Engine::new(Limits::default(), Some(dir.path().to_owned())).unwrap()
+    }
+
+    fn names(dir: &TempDir) -> Vec<String> {
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn only_what_fits_the_contract_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let no_policy = wat::parse_str("(module (func (export \"f\")))").unwrap();
+        assert!(matches!(engine(&dir).load(&no_policy), Err(Refusal::MissingExport { .. })));
+        assert_eq!(names(&dir), Vec::<String>::new());
+    }
+
+    #[test]
+    fn lanes_do_not_take_each_others_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        for (plugin, lane) in [(ByHand::default().module(), "-fast-"), (ByHand::default().component(), "-portable-")] {
+            assert!(!engine(&dir).load(&plugin).unwrap().cached);
+            assert!(engine(&dir).load(&plugin).unwrap().cached);
+            let name = names(&dir).into_iter().find(|name| name.starts_with(&Digest::of(&plugin).to_string()));
+            assert!(name.unwrap().contains(lane));
+        }
+    }
+
+    #[test]
+    fn what_is_used_is_not_the_next_to_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let module = ByHand::default().module();
+        engine(&dir).load(&module).unwrap();
+        let path = dir.path().join(&names(&dir)[0]);
+        File::options().write(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(engine(&dir).load(&module).unwrap().cached);
+        let age = fs::metadata(&path).unwrap().modified().unwrap().elapsed().unwrap();
+        assert!(age.as_secs() < 3600, "{age:?}");
     }
 }

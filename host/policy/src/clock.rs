@@ -25,22 +25,18 @@ struct Counter {
 }
 
 impl Clock {
-    /// Calibrates the counter against `std`'s clock, for two milliseconds: long enough for one part in 100,000.
+    /// Calibrates the counter against `std`'s clock, for two milliseconds: long enough for one part in 100,000, where
+    /// nothing comes between.
     // The only place that reads std's clock for the data path.
     #[allow(clippy::disallowed_methods)]
     pub fn start() -> Self {
-        let origin = Instant::now();
-        let mut clock = Self { origin, counter: None, overhead_ns: 0 };
+        let mut clock = Self { origin: Instant::now(), counter: None, overhead_ns: 0 };
         if tsc::is_steady() {
-            let first = tsc::read();
-            while origin.elapsed() < Duration::from_millis(2) {
+            let first = Bracket::tightest(clock.origin);
+            while clock.origin.elapsed() < Duration::from_millis(2) {
                 std::hint::spin_loop();
             }
-            let (elapsed, last) = (origin.elapsed().as_nanos(), tsc::read());
-            if last > first {
-                let scale = (elapsed << 32) / u128::from(last - first);
-                clock.counter = u64::try_from(scale).ok().map(|scale| Counter { origin: first, scale });
-            }
+            clock.counter = Counter::between(&first, &Bracket::tightest(clock.origin));
         }
         clock.overhead_ns = (0..1000)
             .map(|_| {
@@ -78,6 +74,58 @@ impl Clock {
     /// What is read: the processor's counter, or `std`'s clock.
     pub fn source(&self) -> &'static str {
         if self.counter.is_some() { "tsc" } else { "std" }
+    }
+}
+
+/// A time by `std`'s clock that lies between two reads of the counter: how far apart these are says how much can be wrong
+/// with it.
+#[derive(Clone, Copy, Debug)]
+struct Bracket {
+    before: u64,
+    /// Nanoseconds since the clock's origin.
+    at: u64,
+    after: u64,
+}
+
+impl Bracket {
+    /// The best of some: a thread that is put aside in the middle of one, for milliseconds, is not in all of them.
+    #[allow(clippy::disallowed_methods)]
+    fn tightest(origin: Instant) -> Self {
+        let take = || {
+            let before = tsc::read();
+            let at = origin.elapsed().as_nanos() as u64;
+            Self { before, at, after: tsc::read() }
+        };
+        let first = take();
+        (0..15).fold(first, |best, _| {
+            let next = take();
+            if next.width() < best.width() { next } else { best }
+        })
+    }
+
+    /// Very large for one whose thread has moved to a processor whose counter is behind.
+    fn width(&self) -> u64 {
+        self.after.wrapping_sub(self.before)
+    }
+
+    fn middle(&self) -> u64 {
+        self.before + self.width() / 2
+    }
+}
+
+/// By how much a calibration may be wrong: one part in so many.
+const PRECISION: u64 = 1000;
+
+impl Counter {
+    /// None if one of them is too wide to tell how fast the counter is.
+    fn between(first: &Bracket, last: &Bracket) -> Option<Self> {
+        let ticks = last.before.checked_sub(first.after).filter(|ticks| *ticks > 0)?;
+        if first.width().saturating_add(last.width()) / 2 > ticks / PRECISION {
+            return None;
+        }
+        let (origin, ns) = (first.middle(), last.at.checked_sub(first.at)?);
+        let scale = (u128::from(ns) << 32) / u128::from(last.middle() - origin);
+        u64::try_from(scale).ok().map(|scale| Self { origin, scale })
     }
 }
 
@@ -121,6 +169,26 @@ mod tests {
         std::thread::sleep(Duration::from_millis(50));
         let (elapsed, expected) = (clock.now() - start, reference.elapsed().as_nanos() as u64);
         assert!(elapsed.abs_diff(expected) < 2_000_000, "{elapsed} ns on {}, {expected} ns on std", clock.source());
+    }
+
+    #[test]
+    fn only_reads_that_belong_together_calibrate() {
+        const SECOND: u64 = 1_000_000_000;
+        // Two ticks are a nanosecond.
+        let bracket = |at, before, after| Bracket { before, at, after };
+        let scale = |first, last| Counter::between(&first, &last).map(|counter| counter.scale);
+        let (first, last) = (bracket(0, 1000, 1100), bracket(2_000_000, 4_001_000, 4_001_100));
+        assert_eq!(scale(first, last), Some(1 << 31));
+        assert_eq!(Counter::between(&first, &last).unwrap().origin, 1050);
+        // The thread was put aside for a millisecond between two reads, or has come to another processor.
+        assert_eq!(scale(bracket(0, 1000, 2_001_000), last), None);
+        assert_eq!(scale(first, bracket(2_000_000, 2_001_000, 4_001_100)), None);
+        assert_eq!(scale(first, bracket(2_000_000, 4_001_000, 4_000_000)), None);
+        assert_eq!(scale(bracket(0, 5_000_000, 5_000_100), last), None);
+        assert_eq!(scale(first, first), None);
+        // A clock that goes backwards, or a counter that hardly moves.
+        assert_eq!(scale(bracket(SECOND, 1000, 1100), last), None);
+        assert_eq!(scale(bracket(0, 0, 0), bracket(u64::MAX, 1, 1)), None);
     }
 
     #[test]

@@ -14,7 +14,10 @@ use std::{
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use wasmtime::{Config, component};
 
-use crate::{Artifact, Digest, Refusal, artifact, cache::Cache, functions::FunctionCache, lane, state::HostState};
+use crate::{
+    Artifact, Digest, Refusal, artifact, cache::Cache, compiling::Compiling, functions::FunctionCache, lane,
+    state::HostState,
+};
 
 /// What a policy gets. Whatever goes beyond is a fault, or refused before it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,15 +87,18 @@ impl Pacer {
 
 /// Compiles, keeps and links policies.
 pub struct Engine {
+    /// Itself, for what outlives the call that it is made in.
+    me: Weak<Self>,
     pub(crate) wasm: wasmtime::Engine,
     pub(crate) core_linker: wasmtime::Linker<HostState>,
     pub(crate) component_linker: component::Linker<HostState>,
     pub(crate) limits: Limits,
     pub(crate) pacer: Arc<Pacer>,
     pub(crate) compilers: ThreadPool,
+    pub(crate) compiling: Compiling,
     /// Whether instructions are counted.
     pub(crate) is_metered: bool,
-    cache: Option<Cache>,
+    pub(crate) cache: Option<Cache>,
     /// What is in use somewhere, so that clusters with the same policy share its code.
     loaded: Mutex<HashMap<Digest, Weak<Artifact>>>,
 }
@@ -121,19 +127,29 @@ impl Engine {
                 None
             }
         });
-        let engine = Self {
-            core_linker: lane::fast::linker(&wasm)?,
-            component_linker: lane::portable::linker(&wasm)?,
+        let core_linker = lane::fast::linker(&wasm)?;
+        let component_linker = lane::portable::linker(&wasm)?;
+        let compilers = compilers()?;
+        let engine = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            core_linker,
+            component_linker,
             limits,
             pacer: Arc::default(),
-            compilers: compilers()?,
+            compilers,
+            compiling: Compiling::default(),
             is_metered,
             cache,
             loaded: Mutex::default(),
             wasm,
-        };
+        });
         engine.start_ticker();
-        Ok(Arc::new(engine))
+        Ok(engine)
+    }
+
+    /// The engine, to be kept.
+    pub(crate) fn owned(&self) -> Arc<Self> {
+        self.me.upgrade().expect("an engine is made in an Arc, and does not leave it")
     }
 
     /// What every policy gets.
@@ -170,7 +186,7 @@ impl Engine {
         if let Some(known) = self.lock_loaded().get(&digest).and_then(Weak::upgrade) {
             return Ok(known);
         }
-        let artifact = Arc::new(artifact::load(self, digest, bytes, self.cache.as_ref())?);
+        let artifact = Arc::new(artifact::load(self, digest, bytes)?);
         let mut loaded = self.lock_loaded();
         loaded.retain(|_, artifact| artifact.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&artifact));
@@ -189,9 +205,7 @@ fn compilers() -> wasmtime::Result<ThreadPool> {
         let _ = rustix::process::nice(COMPILER_NICENESS);
     };
     let builder = ThreadPoolBuilder::new().thread_name(|index| format!("policy-compile-{index}"));
-    // Who waits for a compiler that panicked sees that it is gone. Without this, the process would be.
-    let builder = builder.start_handler(give_way).panic_handler(drop);
-    builder.build().map_err(|error| wasmtime::format_err!("no threads to compile on: {error}"))
+    builder.start_handler(give_way).build().map_err(|error| wasmtime::format_err!("no threads to compile on: {error}"))
 }
 
 /// Only the features that compilers for WebAssembly use by default: less to go wrong, and the same picks everywhere

@@ -85,6 +85,8 @@ pub struct Instance {
     pub(crate) uses: Uses,
     pub(crate) needs: Needs,
     pub(crate) lane: Box<dyn Lane>,
+    engine: Arc<Engine>,
+    shared: Arc<SharedSlots>,
     worker: u32,
     shown: u64,
 }
@@ -156,18 +158,22 @@ impl Generation {
         now: u64,
         shared: Arc<SharedSlots>,
     ) -> Result<Instance, Refusal> {
-        let artifact = &*self.spec.artifact;
-        let (exports, uses) = (artifact.exports, artifact.uses);
-        let surroundings = Surroundings { policy: Arc::clone(&self.spec.policy), uses, shared };
-        let lane: Box<dyn Lane> = match &artifact.code {
-            Code::Fast(pre) => Box::new(FastLane::new(engine, pre, exports, surroundings)?),
-            Code::Portable(pre) => Box::new(PortableLane::new(engine, pre, exports, surroundings)?),
-        };
-        let (generation, needs) = (Arc::clone(self), Needs::default());
-        let mut instance = Instance { generation, exports, uses, needs, lane, worker, shown: 0 };
+        let Artifact { exports, uses, .. } = *self.spec.artifact;
+        let lane = self.lane(engine, Arc::clone(&shared))?;
+        let (generation, needs, engine) = (Arc::clone(self), Needs::default(), engine.owned());
+        let mut instance = Instance { generation, exports, uses, needs, lane, engine, shared, worker, shown: 0 };
         instance.configure()?.map_err(|reason| Refusal::Configure { reason })?;
         instance.endpoints_changed(now, snapshot)?;
         Ok(instance)
+    }
+
+    fn lane(&self, engine: &Engine, shared: Arc<SharedSlots>) -> Result<Box<dyn Lane>, Refusal> {
+        let Artifact { exports, uses, code, .. } = &*self.spec.artifact;
+        let surroundings = Surroundings { policy: Arc::clone(&self.spec.policy), uses: *uses, shared };
+        Ok(match code {
+            Code::Fast(pre) => Box::new(FastLane::new(engine, pre, *exports, surroundings)?),
+            Code::Portable(pre) => Box::new(PortableLane::new(engine, pre, *exports, surroundings)?),
+        })
     }
 
     /// Tries everything that will be asked of the policy, on an instance that no request sees.
@@ -264,8 +270,8 @@ impl Instance {
         self.lane.endpoints_changed(now, snapshot)
     }
 
-    /// Gives it its predecessor's state. If it refuses, it is set up once more with these endpoints, so that nothing
-    /// half-taken stays.
+    /// Gives it its predecessor's state. If it refuses, a fresh one takes its place and sees these endpoints, so that nothing
+    /// half-taken stays. It does not sit yet ([`Lane::seated`]) in either case.
     pub fn carry(
         &mut self,
         saved: &Saved,
@@ -273,10 +279,36 @@ impl Instance {
         now: u64,
     ) -> Result<Result<(), String>, Fault> {
         let Err(reason) = self.lane.restore(saved)? else { return Ok(Ok(())) };
+        let made = self.generation.lane(&self.engine, Arc::clone(&self.shared));
+        self.lane = made.map_err(|refusal| match refusal {
+            Refusal::Rehearsal { fault } => fault,
+            refusal => Fault::Trap { callback: "instantiate", reason: refusal.to_string() },
+        })?;
         if let Err(reason) = self.configure()? {
             return Err(Fault::Trap { callback: "configure", reason });
         }
         self.endpoints_changed(now, Arc::clone(snapshot))?;
         Ok(Err(reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ByHand, Stage};
+
+    #[test]
+    fn a_state_that_is_refused_leaves_nothing_behind() {
+        // Half of it was taken when it was refused; picks how often it was configured, if nothing of that is left.
+        let by_hand = ByHand {
+            restore: Some("(global.set $turn (i32.const 1000)) i32.const 16"),
+            pick: "(if (i32.gt_u (global.get $turn) (i32.const 1000)) (then unreachable)) (global.get $configured)",
+            ..ByHand::default()
+        };
+        let stage = Stage::new(2);
+        let mut instance = stage.instance(1, &by_hand.module());
+        let saved = Saved { schema: 1, bytes: vec![7] };
+        assert_eq!(instance.carry(&saved, &stage.snapshot, 0).unwrap(), Err("no thanks".into()));
+        assert_eq!(instance.lane.pick(0, 0, &mut RequestHead::default()).unwrap(), 1);
     }
 }

@@ -100,3 +100,61 @@ pub trait Lane: Send {
     /// How many instructions it has executed so far; none unless the engine [counts them](crate::Engine::metered).
     fn instructions(&self) -> Option<u64>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ByHand, Stage};
+
+    const TRIED: &str = r#"(import "sluicegate:policy/request@0.1.0" "tried" (func $tried (param i32) (result i32)))"#;
+    const LOG: &str = r#"(import "sluicegate:policy/host@0.1.0" "log" (func $log (param i32 i32 i32)))"#;
+
+    #[test]
+    fn where_a_request_has_been_can_be_asked_in_every_pick_and_only_there() {
+        let asks = |configure| {
+            let by_hand = ByHand { configure, pick: "(call $tried (i32.const 0))", ..ByHand::default() };
+            [ByHand { imports: TRIED, ..by_hand }.module(), by_hand.component()]
+        };
+        let stage = Stage::new(3);
+        for (plugin, kind) in asks("").into_iter().zip(["fast", "portable"]) {
+            let mut instance = stage.instance(1, &plugin);
+            assert_eq!(instance.generation.spec.artifact.lane().label(), kind);
+            let mut request = RequestHead::default();
+            assert_eq!(instance.lane.pick(0, 0, &mut request).unwrap(), u32::MAX, "{kind}");
+            request.tried.push(stage.snapshot.endpoints()[2].id);
+            assert_eq!(instance.lane.pick(0, 0, &mut request).unwrap(), 2, "{kind}");
+        }
+        for plugin in asks("(drop (call $tried (i32.const 0)))") {
+            let refusal = stage.try_instance(1, &plugin).err().unwrap().to_string();
+            assert!(refusal.contains("during `pick` only"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn memory_that_a_policy_did_not_get_does_not_count() {
+        // Its own maximum is one page more than it has.
+        let grows = ByHand { pick: "(memory.grow (i32.const 9))", ..ByHand::default() };
+        let stage = Stage::new(1);
+        let mut instance = stage.instance(1, &grows.module());
+        for _ in 0..1000 {
+            assert_eq!(instance.lane.pick(0, 0, &mut RequestHead::default()).unwrap(), u32::MAX);
+        }
+        assert_eq!(instance.lane.memory_bytes(), 2 << 16);
+    }
+
+    #[test]
+    fn last_words_are_those_of_the_call_that_ends() {
+        const SPEAKS: &str = "(call $log (i32.const 0) (i32.const 32) (i32.const 9))";
+        let stage = Stage::new(1);
+        for (before, spoke) in [("(i32.lt_u (global.get $turn) (i32.const 3))", false), ("(i32.const 1)", true)] {
+            let pick = format!(
+                "(if {before} (then {SPEAKS})) (if (i32.eq (global.get $turn) (i32.const 3)) (then unreachable)) i32.const 0"
+            );
+            let mut instance = stage.instance(1, &ByHand { imports: LOG, pick: &pick, ..ByHand::default() }.module());
+            let mut ask = || instance.lane.pick(0, 0, &mut RequestHead::default());
+            assert!(ask().is_ok() && ask().is_ok());
+            let fault = ask().unwrap_err().to_string();
+            assert_eq!(fault.contains("last words: no thanks"), spoke, "{fault}");
+        }
+    }
+}

@@ -15,6 +15,7 @@ mod artifact;
 mod asked;
 mod cache;
 mod clock;
+mod compiling;
 mod deadline;
 mod engine;
 mod fallback;
@@ -23,6 +24,7 @@ mod functions;
 mod generation;
 mod history;
 mod lane;
+mod limiter;
 pub mod measure;
 mod meters;
 mod metrics;
@@ -33,6 +35,8 @@ mod seat;
 mod shared;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod testing;
 mod trial;
 
 pub use self::metrics::describe as describe_metrics;

@@ -30,7 +30,7 @@ pub fn describe() {
     );
     describe_counter!(
         "sluicegate_policy_canary_requests_total",
-        "Results of requests' first attempts under a canary, by side and result."
+        "Requests under a canary, by what came of their first attempts, and by side. A rejection has failed."
     );
     describe_gauge!(
         "sluicegate_policy_canary_latency_seconds",
@@ -93,11 +93,24 @@ impl GenerationMetrics {
 }
 
 /// Why the fallback picked.
+#[derive(Clone, Copy)]
+pub(crate) enum FallbackReason {
+    /// Nobody sits in the seat.
+    NoPolicy,
+    /// The policy left the request to it.
+    Declined,
+    /// The policy picked where the request had been.
+    TriedAgain,
+    /// The policy's answer was none.
+    Fault,
+}
+
+/// Picks made by the fallback.
 pub(crate) struct FallbackMetrics {
-    pub(crate) no_policy: Counter,
-    pub(crate) declined: Counter,
-    pub(crate) tried_again: Counter,
-    pub(crate) fault: Counter,
+    no_policy: Counter,
+    declined: Counter,
+    tried_again: Counter,
+    fault: Counter,
 }
 
 impl FallbackMetrics {
@@ -109,6 +122,16 @@ impl FallbackMetrics {
             tried_again: handle("tried_again"),
             fault: handle("fault"),
         }
+    }
+
+    pub(crate) fn picked(&self, reason: FallbackReason) {
+        let counter = match reason {
+            FallbackReason::NoPolicy => &self.no_policy,
+            FallbackReason::Declined => &self.declined,
+            FallbackReason::TriedAgain => &self.tried_again,
+            FallbackReason::Fault => &self.fault,
+        };
+        counter.increment(1);
     }
 }
 

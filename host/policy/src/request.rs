@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use http::{HeaderValue, header::COOKIE};
 use sluicegate_core::EndpointId;
 
 /// A request's head, and where the request has been.
@@ -27,10 +28,36 @@ impl RequestHead {
     pub fn new(parts: http::request::Parts, client: IpAddr) -> Self {
         Self { parts, client, tried: Vec::new(), body_prefix: Box::default(), drawn_for: 0 }
     }
+
+    /// The first cookie of that name. Bytes, because one cookie that is not text would hide all others of its header.
+    pub(crate) fn cookie(&self, name: &str) -> Option<&[u8]> {
+        let lines = self.parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let mut pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+        pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    }
 }
 
 impl Default for RequestHead {
     fn default() -> Self {
         Self::new(http::Request::new(()).into_parts().0, Ipv4Addr::UNSPECIFIED.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_that_is_no_text_hides_no_other() {
+        let lines = [&b"a=1; bad=\xe4\xff; b=2;c"[..], b" ab=3; b=4"];
+        let request = lines.iter().fold(http::Request::get("/"), |request, line| request.header("cookie", *line));
+        let head = RequestHead::new(request.body(()).unwrap().into_parts().0, [10, 0, 0, 1].into());
+        let check = |name: &str, expected: Option<&[u8]>| assert_eq!(head.cookie(name), expected, "{name}");
+        check("a", Some(b"1"));
+        check("bad", Some(b"\xe4\xff"));
+        check("b", Some(b"2"));
+        check("ab", Some(b"3"));
+        check("c", None);
+        check("none", None);
     }
 }

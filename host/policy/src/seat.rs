@@ -1,15 +1,15 @@
 //! A worker's seat for a cluster's policy: where an instance sits, is called, timed, and replaced.
 
-use std::{cell::RefCell, future::pending, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use sluicegate_core::{AttemptResult, ClusterSnapshot, EndpointId, ProbeResult};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::sync::mpsc;
 
 use crate::{
     Clock, Fault, Needs, Reply, RequestHead, Saved,
     fallback::Fallback,
     generation::Instance,
-    metrics::{FallbackMetrics, GenerationMetrics},
+    metrics::{FallbackMetrics, FallbackReason, GenerationMetrics},
     picks::Recorder,
     trial::{Draw, Trial},
 };
@@ -17,15 +17,16 @@ use crate::{
 mod looking;
 mod on_trial;
 mod orders;
+#[cfg(test)]
+mod tests;
+mod ticks;
 
 use orders::Order;
+pub(crate) use orders::TrialEnded;
 pub use orders::{Installed, Report, SeatHandle, WorkerGone};
 
 /// The contract's answer for "the proxy may choose".
 pub const DECLINE: u32 = u32::MAX;
-
-/// A tick comes no sooner than this after the one before: more often would be a loop that the worker serves nobody in.
-const LEAST_TICK: u64 = 1_000_000;
 
 /// Takes probes that the policy asks for: whom to ask, and how many more were asked for than may be in one call.
 pub type Prober = Box<dyn Fn(&[EndpointId], u32)>;
@@ -45,6 +46,13 @@ pub struct Picked {
     pub reply: Option<Box<Reply>>,
     /// What it had to do with a trial: to be given back with the result.
     pub draw: Draw,
+}
+
+impl Picked {
+    /// Whether the policy turns the request away.
+    fn is_rejected(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| reply.rejection.is_some())
+    }
 }
 
 /// The worker's end of a seat, to be [opened](Self::open) on the worker's thread.
@@ -92,7 +100,7 @@ impl SeatInbox {
                     let until_tick = seat.borrow().until_tick();
                     let order = tokio::select! {
                         order = orders.recv() => order,
-                        () = wait(until_tick) => {
+                        () = ticks::wait(until_tick) => {
                             seat.borrow_mut().tick();
                             continue;
                         }
@@ -140,11 +148,13 @@ impl Seat {
         match order {
             Order::Install { instance, carry, done } => drop(done.send(self.install(*instance, carry))),
             Order::Remove { done } => {
-                (self.occupant, self.tick_at) = (None, u64::MAX);
-                let _ = done.send(());
+                self.tick_at = u64::MAX;
+                drop(done.send(self.occupant.take()));
             }
             Order::Save { done } => drop(done.send(self.save())),
-            Order::Try { instance, mode, done } => drop(done.send(self.begin_trial(*instance, mode))),
+            Order::Try { instance, mode, carry, done } => {
+                drop(done.send(self.begin_trial(*instance, mode, carry)));
+            }
             Order::Share { step, share, done } => {
                 if let Some(trial) = &mut self.trial {
                     trial.set_share(step, share);
@@ -213,8 +223,7 @@ impl Seat {
     fn pick_seated(&mut self, hash: u64, request: &mut RequestHead) -> Option<Picked> {
         let now = self.clock.now();
         let Some(occupant) = &mut self.occupant else {
-            self.fallback_metrics.no_policy.increment(1);
-            return self.fall_back(now, request);
+            return self.fall_back(now, request, FallbackReason::NoPolicy);
         };
         if self.snapshot.endpoints().len() <= request.tried.len() && exhausted(&self.snapshot, request) {
             return None;
@@ -231,7 +240,7 @@ impl Seat {
         if let Some(reply) = &mut reply {
             reply.generation = generation;
         }
-        match answer {
+        let reason = match answer {
             Ok(_) if reply.as_ref().is_some_and(|reply| reply.rejection.is_some()) => {
                 let draw = Draw::default();
                 return Some(Picked { index: DECLINE, generation, at, cost_ns, draw, reply });
@@ -241,20 +250,22 @@ impl Seat {
                     let draw = Draw::default();
                     return Some(Picked { index, generation, at, cost_ns, draw, reply });
                 }
-                Some(_) => self.fallback_metrics.tried_again.increment(1),
-                None if index == DECLINE => self.fallback_metrics.declined.increment(1),
+                Some(_) => FallbackReason::TriedAgain,
+                None if index == DECLINE => FallbackReason::Declined,
                 None => {
                     let count = self.snapshot.endpoints().len() as u32;
                     reply = None;
                     self.fault(Fault::BadIndex { index, count });
+                    FallbackReason::Fault
                 }
             },
             Err(fault) => {
                 reply = None;
                 self.fault(fault);
+                FallbackReason::Fault
             }
-        }
-        self.fall_back(now, request).map(|picked| Picked { reply, ..picked })
+        };
+        self.fall_back(now, request, reason).map(|picked| Picked { reply, ..picked })
     }
 
     /// After a call of a policy that may have asked for something: what it was, of a pick.
@@ -275,8 +286,9 @@ impl Seat {
         reply
     }
 
-    fn fall_back(&mut self, began: u64, request: &RequestHead) -> Option<Picked> {
+    fn fall_back(&mut self, began: u64, request: &RequestHead, reason: FallbackReason) -> Option<Picked> {
         let index = self.fallback.pick(&self.snapshot, &request.tried)?;
+        self.fallback_metrics.picked(reason);
         let at = self.clock.now();
         let (draw, reply) = (Draw::default(), None);
         Some(Picked { index, generation: 0, at, cost_ns: at.saturating_sub(began), draw, reply })
@@ -316,43 +328,11 @@ impl Seat {
         }
     }
 
-    /// Calls the policy because it is time to, and a candidate beside it.
-    fn tick(&mut self) {
-        self.tick_seated();
-        self.tell_candidate(Self::tick_seated);
-    }
-
-    fn tick_seated(&mut self) {
-        let now = self.clock.now();
-        if now < self.tick_at {
-            return;
-        }
-        self.tick_at = u64::MAX;
-        let Some(occupant) = &mut self.occupant else { return };
-        let answer = occupant.lane.tick(now);
-        if let Some(tick) = self.metrics.as_ref().and_then(|metrics| metrics.tick.as_ref()) {
-            tick.record(self.clock.now().saturating_sub(now).saturating_sub(self.clock.overhead_ns()));
-        }
-        self.settle();
-        match answer {
-            Ok(0) => {}
-            Ok(after) => self.tick_at = now.saturating_add(after.max(LEAST_TICK)),
-            Err(fault) => self.fault(fault),
-        }
-    }
-
-    /// How long it is until the next tick; for ever when there is none.
-    fn until_tick(&self) -> Option<Duration> {
-        let next = self.next_tick();
-        (next != u64::MAX).then(|| Duration::from_nanos(next.saturating_sub(self.clock.now())))
-    }
-
     fn fault(&mut self, fault: Fault) {
         let Some(occupant) = &self.occupant else { return };
         if let Some(metrics) = &mut self.metrics {
             metrics.fault(&fault);
         }
-        self.fallback_metrics.fault.increment(1);
         self.faults += 1;
         let generation = occupant.generation.number;
         if fault.is_fatal() {
@@ -367,7 +347,8 @@ impl Seat {
     /// half of it is for faults that leave a seat empty, of which it has to know each.
     fn report(&self, generation: u64, fault: Fault) {
         if fault.is_fatal() || self.reports.capacity() > self.reports.max_capacity() / 2 {
-            let _ = self.reports.try_send(Report { worker: self.worker, generation, fault });
+            let at = self.clock.now();
+            let _ = self.reports.try_send(Report { worker: self.worker, generation, fault, at });
         }
     }
 
@@ -401,13 +382,6 @@ impl Seat {
                 None
             }
         }
-    }
-}
-
-async fn wait(time: Option<Duration>) {
-    match time {
-        Some(time) => sleep(time).await,
-        None => pending().await,
     }
 }
 

@@ -1,15 +1,16 @@
 //! What an instance's host functions work on: the endpoints shown, the request being balanced, limits, the log.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sluicegate_core::{ClusterSnapshot, EndpointId, Signal};
-use wasmtime::{ResourceLimiter, bail};
+use wasmtime::bail;
 
 use crate::{
     Asked, Fault, Needs, RequestHead, Uses,
     deadline::Deadline,
     engine::{Limits, Pacer},
     fault::Trace,
+    limiter::Limiter,
     meters::Meters,
     shared::SharedSlots,
 };
@@ -60,7 +61,7 @@ impl HostState {
             shared,
             explains: false,
             deadline: Deadline::new("start", limits.setup_timeout),
-            limiter: Limiter { memory_bytes: limits.memory_bytes, in_use: 0, refused: None },
+            limiter: Limiter::new(limits.memory_bytes),
             guest: None,
             pacer,
             log: Log { policy, window: 0, lines: 0, dropped: 0, last_error: None },
@@ -109,14 +110,16 @@ impl HostState {
     }
 
     pub(crate) fn cookie(&self, name: &str) -> wasmtime::Result<Option<String>> {
-        let headers = self.request()?.parts.headers.get_all(http::header::COOKIE);
-        let pairs = headers.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
-        let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
-        Ok(pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()))
+        let value = self.request()?.cookie(name);
+        Ok(value.and_then(|value| std::str::from_utf8(value).ok()).map(str::to_owned))
     }
 
     /// The current index of the nth endpoint that the request has been to. One that has left since has none.
     pub(crate) fn tried(&self, nth: u32) -> wasmtime::Result<u32> {
+        // A policy that asks for nothing else of a request is lent only one that has been somewhere.
+        if self.request.is_none() && self.deadline.callback == "pick" {
+            return Ok(u32::MAX);
+        }
         let index_of = |id: &EndpointId| self.snapshot.endpoints().iter().position(|endpoint| endpoint.id == *id);
         let index = self.request()?.tried.iter().filter_map(index_of).nth(nth as usize);
         Ok(index.map_or(u32::MAX, |index| index as u32))
@@ -137,10 +140,17 @@ impl HostState {
         self.log.write(self.now, level, message);
     }
 
+    /// Before a call. What a policy said in an earlier one is no reason for what happens in this one.
+    #[inline]
+    pub(crate) fn begin(&mut self, callback: &'static str, limit: Duration) {
+        self.deadline = Deadline::new(callback, limit);
+        self.log.last_error = None;
+    }
+
     /// Names what made a call end.
     pub(crate) fn fault(&mut self, error: &wasmtime::Error) -> Fault {
         let callback = self.deadline.callback;
-        if let Some(refused) = self.limiter.refused.take() {
+        if let Some(refused) = self.limiter.take_refused() {
             return Fault::Memory { callback, asked: refused.asked, limit: refused.limit, unit: refused.unit };
         }
         match error.downcast_ref::<wasmtime::Trap>() {
@@ -165,65 +175,6 @@ impl HostState {
 pub(crate) struct Guest {
     pub(crate) memory: wasmtime::Memory,
     pub(crate) realloc: wasmtime::TypedFunc<(u32, u32, u32, u32), u32>,
-}
-
-/// Bounds what an instance may allocate.
-pub(crate) struct Limiter {
-    memory_bytes: usize,
-    in_use: usize,
-    refused: Option<Refused>,
-}
-
-struct Refused {
-    asked: usize,
-    limit: usize,
-    unit: &'static str,
-}
-
-/// Table elements are 8 to 16 bytes each. Compiled Rust, C and Go need a few thousand.
-const TABLE_ELEMENTS: usize = 100_000;
-
-impl Limiter {
-    /// Bytes of all the instance's memories.
-    pub(crate) fn memory_in_use(&self) -> usize {
-        self.in_use
-    }
-
-    fn check(&mut self, asked: usize, limit: usize, unit: &'static str) -> wasmtime::Result<bool> {
-        if asked <= limit {
-            return Ok(true);
-        }
-        self.refused = Some(Refused { asked, limit, unit });
-        bail!("over the limit of {limit} {unit}")
-    }
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        // A component may have several memories: the limit is for all of them.
-        let in_use = self.in_use + (desired - current);
-        self.check(in_use, self.memory_bytes, "bytes of memory")?;
-        self.in_use = in_use;
-        Ok(true)
-    }
-
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        self.check(desired, TABLE_ELEMENTS, "table elements")
-    }
-
-    // A component is a few core instances. Those that link a language's runtime from libraries are the most: CPython, with
-    // what stands in for WASI, comes to some forty.
-    fn instances(&self) -> usize {
-        64
-    }
-
-    fn tables(&self) -> usize {
-        32
-    }
-
-    fn memories(&self) -> usize {
-        4
-    }
 }
 
 struct Log {

@@ -1,6 +1,9 @@
 //! The control side of a cluster's policy: swaps it, rebuilds it, rolls it back.
 
+mod faults;
 mod status;
+#[cfg(test)]
+mod tests;
 mod trials;
 
 pub use status::{SupervisorStatus, Swapped, TrialStatus};
@@ -10,12 +13,13 @@ use std::{
     collections::VecDeque,
     future::Future,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use sluicegate_core::ClusterSnapshot;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
+use self::faults::RecentFaults;
 use crate::{
     Artifact, Cause, Clock, Digest, Engine, Fault, Generation, GenerationSpec, Installed, Instance, Plugin, Refusal,
     Rehearsal, Report, Saved, SeatHandle, SeatInbox, WorkerGone,
@@ -42,8 +46,8 @@ pub struct Supervisor {
     active: Option<Arc<Generation>>,
     /// Former generations that did no wrong, the latest last.
     kept: VecDeque<Arc<Generation>>,
-    /// When the active generation faulted, on the data path's clock.
-    faults: VecDeque<u64>,
+    /// Of the active generation.
+    faults: RecentFaults,
     quarantined: Option<(Digest, Arc<str>)>,
     numbers: u64,
     last_refusal: Option<String>,
@@ -75,7 +79,7 @@ impl Supervisor {
             seats,
             active: None,
             kept: VecDeque::new(),
-            faults: VecDeque::new(),
+            faults: RecentFaults::default(),
             quarantined: None,
             numbers: 0,
             last_refusal: None,
@@ -96,7 +100,7 @@ impl Supervisor {
         SupervisorStatus {
             active: self.active.clone(),
             kept: self.kept.iter().cloned().collect(),
-            recent_faults: self.faults.len(),
+            recent_faults: self.faults.count(self.clock.now(), self.engine.limits.fault_window),
             last_refusal: self.last_refusal.clone(),
             last_fault: self.last_fault.clone(),
             trial: self.trial.as_ref().map(trials::Trial::status),
@@ -150,7 +154,7 @@ impl Supervisor {
         let rehearse = rehearsed.elapsed();
         self.numbers += 1;
         let switched = Instant::now();
-        let carried = match self.publish(instances, true).await {
+        let carried = match self.publish_rehearsed(instances, &rehearsal).await {
             Ok(carried) => carried,
             Err(refusal) => {
                 self.restore_active().await;
@@ -209,9 +213,9 @@ impl Supervisor {
             return Err(Refusal::NotKept { asked: to, kept: self.kept.iter().map(|kept| kept.number).collect() });
         };
         let (start, saved) = (Instant::now(), self.saved(&former.spec.artifact).await?);
-        let (instances, _) = self.prepare(&former, saved).await?;
+        let (instances, rehearsal) = self.prepare(&former, saved).await?;
         let (rehearse, switched) = (start.elapsed(), Instant::now());
-        let carried = match self.publish(instances, true).await {
+        let carried = match self.publish_rehearsed(instances, &rehearsal).await {
             Ok(carried) => carried,
             Err(refusal) => {
                 self.restore_active().await;
@@ -271,6 +275,19 @@ impl Supervisor {
         all_installed(orders).await
     }
 
+    /// The same, with the predecessor's state, unless the rehearsal has shown that it is refused: then the instances start
+    /// as fresh as they are.
+    async fn publish_rehearsed(
+        &self,
+        instances: Vec<Instance>,
+        rehearsal: &Rehearsal,
+    ) -> Result<Option<Result<(), String>>, Refusal> {
+        match &rehearsal.restored {
+            Some(Err(reason)) => self.publish(instances, false).await.map(|_| Some(Err(reason.clone()))),
+            _ => self.publish(instances, true).await,
+        }
+    }
+
     /// Puts the active generation back into all seats, after a publication that failed half-way.
     async fn restore_active(&self) {
         let Some(active) = &self.active else { return self.empty_seats().await };
@@ -289,80 +306,6 @@ impl Supervisor {
             // A worker that is gone has nothing to empty.
             let _ = seat.remove().await;
         }
-    }
-
-    /// Takes in a fault: rebuilds the instance if it died, or rolls the generation back if it faults too often.
-    pub async fn handle(&mut self, report: Report, at: SystemTime) {
-        if self.trial.as_ref().is_some_and(|trial| trial.is_of(report.generation)) {
-            return self.trial_faulted(report.worker, &report.fault, at).await;
-        }
-        let Report { worker, generation, fault } = report;
-        // It may serve no more: what went wrong when it handed over what it knew is heard of after the swap.
-        let known = self.active.iter().chain(&self.kept).find(|known| known.number == generation);
-        let Some(faulty) = known.cloned() else { return };
-        let policy = &faulty.spec.policy;
-        tracing::warn!(cluster = %self.cluster, %policy, generation, worker, label = fault.label(), "policy fault: {fault}");
-        self.last_fault = Some(format!("generation {generation}: {fault}"));
-        if self.active.as_ref().is_none_or(|active| active.number != generation) {
-            return;
-        }
-        let now = self.clock.now();
-        let window = self.engine.limits.fault_window.as_nanos() as u64;
-        self.faults.push_back(now);
-        while self.faults.front().is_some_and(|at| now.saturating_sub(*at) > window) {
-            self.faults.pop_front();
-        }
-        if self.faults.len() >= self.engine.limits.faults {
-            self.quarantine(&faulty, &fault, at).await;
-        } else if fault.is_fatal() {
-            self.rebuild(&faulty, worker, &fault, at).await;
-        }
-    }
-
-    async fn rebuild(&mut self, active: &Arc<Generation>, worker: u32, fault: &Fault, at: SystemTime) {
-        let made = self.instance(active, worker).await;
-        let seat = self.seats.iter().find(|seat| seat.worker() == worker);
-        let installed = match (made, seat) {
-            (Ok(instance), Some(seat)) => seat.install(instance, false).await.ok(),
-            (Err(refusal), _) => {
-                tracing::error!(cluster = %self.cluster, worker, %refusal, "the policy could not be rebuilt");
-                None
-            }
-            (_, None) => None,
-        };
-        if !matches!(installed, Some(Ok(_))) {
-            self.quarantine(active, fault, at).await;
-        }
-    }
-
-    /// Takes the active generation out of service for good, and goes back to the last one that did no wrong.
-    async fn quarantine(&mut self, active: &Arc<Generation>, fault: &Fault, at: SystemTime) {
-        self.end_trial(&Cause { why: "what it was compared with was quarantined".into(), at }).await;
-        self.quarantined = Some((active.spec.artifact.digest, Arc::clone(&active.spec.config)));
-        self.active = None;
-        self.metrics.ended("rolled_back");
-        while let Some(former) = self.kept.pop_back() {
-            let Ok((instances, _)) = self.prepare(&former, None).await else { continue };
-            if self.publish(instances, false).await.is_ok() {
-                tracing::error!(
-                    cluster = %self.cluster, from = active.number, to = former.number,
-                    "policy quarantined for its faults: rolled back"
-                );
-                self.active = Some(former);
-                break;
-            }
-        }
-        if self.active.is_none() {
-            self.empty_seats().await;
-            tracing::error!(
-                cluster = %self.cluster, generation = active.number,
-                "policy quarantined for its faults: the native fallback serves until it is replaced"
-            );
-        }
-        let why = format!("faults of generation {}, the last one: {fault}", active.number).into();
-        self.history.add(Change::new(Event::RolledBack, &Cause { why, at }, self.active.as_deref()));
-        self.last_refusal = Some(Refusal::Quarantined { faults: self.faults.len() }.to_string());
-        self.became_active();
     }
 }
 

@@ -184,6 +184,13 @@ impl Trial {
         self.arms[usize::from(candidate)].take_in(result);
     }
 
+    /// A request that the policy turned away has no result, and has failed: with whoever rejects by design, both sides do.
+    pub(crate) fn count_rejection(&mut self, candidate: bool) {
+        let arm = &mut self.arms[usize::from(candidate)];
+        arm.requests += 1;
+        arm.failures += 1;
+    }
+
     /// Compares the candidate's answer with the active policy's pick. `tried`: where the request has been already.
     pub(crate) fn compare(
         &mut self,

@@ -264,15 +264,19 @@ impl<P: Plugin> Harness<P> {
     }
 
     /// Replaces the policy by another one, or by another version of it, as the proxy does: the new one is configured,
-    /// sees the endpoints, and gets what the old one saves. The second value says how that went.
+    /// sees the endpoints, and gets what the old one saves. The second value says how that went: one that refuses it is
+    /// thrown away, and another one begins afresh.
     pub fn swap<Q: Plugin>(self, config: &str) -> Result<(Harness<Q>, Result<(), RestoreError>), ConfigError> {
         let saved = self.policy.save();
-        let world = self.policy.world().succeeded();
-        let mut next = Harness::<Q>::begin(&world, config, self.setup, self.cluster, self.now)?;
-        let restored = match saved {
-            Some((schema, bytes)) => next.policy.restore(schema, &bytes, &next.cluster),
-            None => Err(RestoreError::new("nothing was saved")),
+        let (world, setup, now) = (self.policy.world(), self.setup, self.now);
+        let mut next = Harness::<Q>::begin(&world.succeeded(), config, setup, self.cluster, now)?;
+        let Some((schema, bytes)) = saved else {
+            return Ok((next.seated(), Err(RestoreError::new("nothing was saved"))));
         };
+        let restored = next.policy.restore(schema, &bytes, &next.cluster);
+        if restored.is_err() {
+            next = Harness::begin(&world.succeeded(), config, setup, next.cluster, now)?;
+        }
         Ok((next.seated(), restored))
     }
 

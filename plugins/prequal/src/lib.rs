@@ -27,6 +27,10 @@
 //!   would fill up with what nobody wants. The last two stay.
 //! - An answer of more than `max_age_ms` is forgotten.
 //!
+//! An endpoint that fails at once looks idle and fast, and would draw all requests to it ("sinkholing", section 4). So one
+//! that has failed more than a fifth of its latest requests is taken only where all others in the pool are so, too; without
+//! requests, that share is halved every five seconds.
+//!
 //! After `max_idle_ms` without a request, probes are sent all the same, so that the next one finds something.
 //!
 //! What the endpoint does not say (`named_metrics.queue_depth` and `latency_us` of a load report), the proxy says of it: its
@@ -36,12 +40,12 @@
 
 mod pool;
 
-use std::time::Duration;
+use std::{f64::consts::LN_2, time::Duration};
 
 use serde::Deserialize;
 use sluicegate_sdk::{
     ConfigError, Counter, Endpoint, Endpoints, PerEndpoint, Pick, Policy, ProbeResult, Probing, Request, Rng, Setup,
-    Signal, Timer, export,
+    Signal, Timer, exp, export,
 };
 
 use self::pool::{Answer, Busyness, Pool};
@@ -277,7 +281,7 @@ impl Errors {
         if all > 0.0 {
             share += (failed / all - share) * (all / Self::ENOUGH).min(1.0);
         } else {
-            share *= (-(now.saturating_sub(self.at) as f64) / Self::HALF_LIFE).exp2();
+            share *= exp(-LN_2 * now.saturating_sub(self.at) as f64 / Self::HALF_LIFE);
         }
         *self = Self { share, at: now, ..seen };
         share > Self::AVOIDED

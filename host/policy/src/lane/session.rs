@@ -4,11 +4,7 @@ use std::{mem, sync::Arc, time::Duration};
 
 use wasmtime::Store;
 
-use crate::{
-    Engine, Fault, RequestHead,
-    deadline::{self, Deadline},
-    state,
-};
+use crate::{Engine, Fault, RequestHead, deadline, state};
 
 /// A store, ready for calls.
 pub(super) struct Session {
@@ -48,7 +44,7 @@ impl Session {
 
     #[inline]
     fn begin(&mut self, callback: &'static str, limit: Duration) {
-        self.store.data_mut().deadline = Deadline::new(callback, limit);
+        self.store.data_mut().begin(callback, limit);
         self.store.set_epoch_deadline(1);
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluicegate_core::AttemptResult;
 
-use super::{Installed, Picked, Seat};
+use super::{Installed, Picked, Seat, TrialEnded};
 use crate::{
     Fault, Instance, RequestHead,
     trial::{Draw, Tally, Trial, TrialMode},
@@ -21,12 +21,17 @@ impl Seat {
             TrialMode::Canary { .. } => {
                 // A request stays with whom it was drawn for.
                 draw.candidate = if first { trial.draw(hash) } else { request.drawn_for == trial.generation };
-                if draw.candidate {
+                let picked = if draw.candidate {
                     request.drawn_for = trial.generation;
                     self.as_candidate(&mut trial, |seat| seat.pick_seated(hash, request))
                 } else {
                     self.pick_seated(hash, request)
+                };
+                // No attempt comes of it, whose result could be counted.
+                if first && picked.as_ref().is_some_and(Picked::is_rejected) {
+                    trial.count_rejection(draw.candidate);
                 }
+                picked
             }
             TrialMode::Shadow { .. } => {
                 let picked = self.pick_seated(hash, request);
@@ -142,52 +147,63 @@ impl Seat {
         self.trial = Some(trial);
     }
 
-    /// When the policies want to be called next.
-    pub(super) fn next_tick(&self) -> u64 {
-        self.trial.as_ref().map_or(self.tick_at, |trial| trial.tick_at.min(self.tick_at))
-    }
-
     fn generation(&self) -> u64 {
         self.occupant.as_ref().map_or(0, |occupant| occupant.generation.number)
     }
 
-    /// Begins a trial, or gives the one under way a new instance.
-    pub(super) fn begin_trial(&mut self, mut instance: Instance, mode: TrialMode) -> Result<Installed, Fault> {
+    /// Begins a trial, or gives the one under way a new instance, which starts fresh. `carry`: with a copy of the state of
+    /// whoever sits here.
+    pub(super) fn begin_trial(
+        &mut self,
+        mut instance: Instance,
+        mode: TrialMode,
+        carry: bool,
+    ) -> Result<Installed, Fault> {
         if instance.shown_generation() != self.snapshot.generation {
             instance.endpoints_changed(self.clock.now(), Arc::clone(&self.snapshot))?;
         }
-        instance.lane.seated(self.worker, self.wants_explanations());
-        let at = self.clock.now();
-        let tick_at = if instance.exports.timer { at } else { u64::MAX };
-        if let Some(trial) = self.trial.as_mut().filter(|trial| trial.generation == instance.generation.number) {
-            let replaced = trial.instance.replace(instance);
-            trial.tick_at = tick_at;
-            self.tell_candidate(|seat| drop(seat.settle()));
-            return Ok(Installed { carried: None, at, _replaced: replaced });
-        }
-        let saved = if instance.exports.state { self.save() } else { None };
+        let is_under_way = self.trial.as_ref().is_some_and(|trial| trial.generation == instance.generation.number);
+        let saved = if carry && !is_under_way && instance.exports.state { self.save() } else { None };
         let carried = match &saved {
             Some(saved) => Some(instance.carry(saved, &self.snapshot, self.clock.now())?),
             None => None,
         };
-        let mut trial = Trial::new(instance, mode, self.seed);
-        trial.tick_at = tick_at;
-        trial.see(&self.snapshot);
-        self.trial = Some(Box::new(trial));
+        let explains = self.wants_explanations();
+        match mode {
+            TrialMode::Canary { .. } => instance.lane.seated(self.worker, explains),
+            // No request is its own yet: what it counts would be added to what the active policy does.
+            TrialMode::Shadow { .. } => instance.lane.wants_explanations(explains),
+        }
+        let at = self.clock.now();
+        let tick_at = if instance.exports.timer { at } else { u64::MAX };
+        let replaced = match self.trial.as_mut().filter(|_| is_under_way) {
+            Some(trial) => {
+                trial.tick_at = tick_at;
+                trial.instance.replace(instance)
+            }
+            None => {
+                let mut trial = Trial::new(instance, mode, self.seed);
+                trial.tick_at = tick_at;
+                trial.see(&self.snapshot);
+                self.trial.replace(Box::new(trial)).and_then(|before| before.instance)
+            }
+        };
         self.tell_candidate(|seat| drop(seat.settle()));
-        Ok(Installed { carried, at: self.clock.now(), _replaced: None })
+        Ok(Installed { carried, at, _replaced: replaced })
     }
 
-    /// Ends the trial. The candidate takes the seat if it is to be promoted; says whether it did.
-    pub(super) fn end_trial(&mut self, promote: bool) -> bool {
-        let Some(mut trial) = self.trial.take() else { return false };
-        if !promote || trial.instance.is_none() {
-            return false;
+    /// Ends the trial. The candidate takes the seat if it is to be promoted and is alive.
+    pub(super) fn end_trial(&mut self, promote: bool) -> TrialEnded {
+        let Some(mut trial) = self.trial.take() else { return TrialEnded { promoted: false, _left: None } };
+        let Some(mut candidate) = trial.instance.take_if(|_| promote) else {
+            return TrialEnded { promoted: false, _left: trial.instance };
+        };
+        if matches!(trial.mode, TrialMode::Shadow { .. }) {
+            candidate.lane.seated(self.worker, self.wants_explanations());
         }
-        self.occupant = trial.instance.take();
-        self.metrics = trial.metrics.take();
+        self.metrics = trial.metrics;
         self.tick_at = trial.tick_at;
-        true
+        TrialEnded { promoted: true, _left: self.occupant.replace(candidate) }
     }
 
     pub(super) fn tally(&self) -> Option<Tally> {

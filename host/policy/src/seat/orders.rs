@@ -18,6 +18,8 @@ pub struct Report {
     pub generation: u64,
     /// What it did.
     pub fault: Fault,
+    /// When, on the data path's clock: a report may wait until a rebuild or a swap is done.
+    pub at: u64,
 }
 
 /// How an instance took its seat.
@@ -30,16 +32,49 @@ pub struct Installed {
     pub(super) _replaced: Option<Instance>,
 }
 
+/// What a trial left behind.
+pub(crate) struct TrialEnded {
+    /// Whether the candidate took the seat.
+    pub(crate) promoted: bool,
+    /// Who serves no more: as with [`Installed`], the worker does not unmap its memory.
+    pub(super) _left: Option<Instance>,
+}
+
 /// What the control side wants of a seat.
 pub(super) enum Order {
-    Install { instance: Box<Instance>, carry: bool, done: oneshot::Sender<Result<Installed, Fault>> },
-    Remove { done: oneshot::Sender<()> },
-    Save { done: oneshot::Sender<Option<Saved>> },
-    Try { instance: Box<Instance>, mode: TrialMode, done: oneshot::Sender<Result<Installed, Fault>> },
-    Share { step: u32, share: f64, done: oneshot::Sender<()> },
-    Observe { done: oneshot::Sender<Option<Tally>> },
-    EndTrial { promote: bool, done: oneshot::Sender<bool> },
-    Look { done: oneshot::Sender<Vec<SeenPick>> },
+    Install {
+        instance: Box<Instance>,
+        carry: bool,
+        done: oneshot::Sender<Result<Installed, Fault>>,
+    },
+    /// Who sat there goes back, as with [`Installed`].
+    Remove {
+        done: oneshot::Sender<Option<Instance>>,
+    },
+    Save {
+        done: oneshot::Sender<Option<Saved>>,
+    },
+    Try {
+        instance: Box<Instance>,
+        mode: TrialMode,
+        carry: bool,
+        done: oneshot::Sender<Result<Installed, Fault>>,
+    },
+    Share {
+        step: u32,
+        share: f64,
+        done: oneshot::Sender<()>,
+    },
+    Observe {
+        done: oneshot::Sender<Option<Tally>>,
+    },
+    EndTrial {
+        promote: bool,
+        done: oneshot::Sender<TrialEnded>,
+    },
+    Look {
+        done: oneshot::Sender<Vec<SeenPick>>,
+    },
 }
 
 /// The control side's end of a seat.
@@ -78,7 +113,7 @@ impl SeatHandle {
 
     /// Empties the seat: the fallback serves.
     pub async fn remove(&self) -> Result<(), WorkerGone> {
-        self.ask(|done| Order::Remove { done }).await
+        self.ask(|done| Order::Remove { done }).await.map(drop)
     }
 
     /// The state of the instance in the seat, if it has any.
@@ -86,13 +121,15 @@ impl SeatHandle {
         self.ask(|done| Order::Save { done }).await
     }
 
-    /// Puts an instance on trial beside the policy that serves, with a copy of that one's state.
+    /// Puts an instance on trial beside the policy that serves, with a copy of that one's state if it is to be carried
+    /// over.
     pub(crate) fn put_on_trial(
         &self,
         instance: Instance,
         mode: TrialMode,
+        carry: bool,
     ) -> impl Future<Output = Result<Result<Installed, Fault>, WorkerGone>> + use<> {
-        self.ask(move |done| Order::Try { instance: Box::new(instance), mode, done })
+        self.ask(move |done| Order::Try { instance: Box::new(instance), mode, carry, done })
     }
 
     /// Changes the candidate's share of the requests.
@@ -105,8 +142,8 @@ impl SeatHandle {
         self.ask(|done| Order::Observe { done }).await
     }
 
-    /// Ends the trial; with `promote`, the candidate takes the seat. Says whether it did.
-    pub(crate) async fn end_trial(&self, promote: bool) -> Result<bool, WorkerGone> {
+    /// Ends the trial; with `promote`, the candidate takes the seat.
+    pub(crate) async fn end_trial(&self, promote: bool) -> Result<TrialEnded, WorkerGone> {
         self.ask(|done| Order::EndTrial { promote, done }).await
     }
 

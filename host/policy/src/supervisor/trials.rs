@@ -1,16 +1,15 @@
 //! Candidates on trial: shadows and canaries.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Instant, SystemTime},
 };
 
 use sluicegate_core::{Canary, CanarySpec, CanaryVerdict};
 
-use super::{Supervisor, Swapped, TrialStatus, off_thread};
+use super::{Supervisor, Swapped, TrialStatus, faults::RecentFaults, off_thread};
 use crate::{
-    Cause, Fault, Generation, Plugin, Refusal,
+    Cause, Generation, Plugin, Refusal, Report,
     history::{Change, Event, Times},
     metrics::TrialMetrics,
     trial::{Tally, TrialMode},
@@ -32,8 +31,8 @@ pub(super) struct Trial {
     mode: TrialMode,
     canary: Option<Canary>,
     tally: Tally,
-    /// When it faulted lately, on the data path's clock, and how often ever.
-    recent: VecDeque<u64>,
+    recent: RecentFaults,
+    /// How often it faulted, ever.
     faults: u64,
     metrics: TrialMetrics,
 }
@@ -100,9 +99,12 @@ impl Supervisor {
             }
         };
         let switched = Instant::now();
-        let orders: Vec<_> = self.seats.iter().zip(instances).map(|(seat, it)| seat.put_on_trial(it, mode)).collect();
+        let refused = rehearsal.restored.clone().filter(Result::is_err);
+        let carry = refused.is_none();
+        let orders: Vec<_> =
+            self.seats.iter().zip(instances).map(|(seat, it)| seat.put_on_trial(it, mode, carry)).collect();
         let carried = match super::all_installed(orders).await {
-            Ok(carried) => carried,
+            Ok(carried) => carried.or(refused),
             Err(refusal) => {
                 self.empty_trial_seats().await;
                 return Err(refusal);
@@ -119,7 +121,7 @@ impl Supervisor {
             mode,
             canary,
             tally: Tally::default(),
-            recent: VecDeque::new(),
+            recent: RecentFaults::default(),
             faults: 0,
         });
         let (load_time, total_time) = (load, start.elapsed());
@@ -133,7 +135,7 @@ impl Supervisor {
         let (start, candidate) = (Instant::now(), Arc::clone(&trial.generation));
         for index in 0..self.seats.len() {
             let seat = self.seats[index].clone();
-            if seat.end_trial(true).await.map_err(|_| Refusal::ShuttingDown)? {
+            if seat.end_trial(true).await.map_err(|_| Refusal::ShuttingDown)?.promoted {
                 continue;
             }
             // It died there a moment ago.
@@ -239,16 +241,13 @@ impl Supervisor {
 
     /// Takes in a candidate's fault: a new instance in place of one that died, or the end of the trial when there are
     /// too many.
-    pub(super) async fn trial_faulted(&mut self, worker: u32, fault: &Fault, at: SystemTime) {
-        let (now, limits) = (self.clock.now(), self.engine.limits().clone());
-        let window = limits.fault_window.as_nanos() as u64;
+    pub(super) async fn trial_faulted(&mut self, report: &Report, at: SystemTime) {
+        let Report { worker, fault, at: faulted_at, .. } = report;
+        let (worker, limits) = (*worker, self.engine.limits().clone());
         let Some(trial) = &mut self.trial else { return };
         trial.faults += 1;
-        trial.recent.push_back(now);
-        while trial.recent.front().is_some_and(|at| now.saturating_sub(*at) > window) {
-            trial.recent.pop_front();
-        }
-        let (candidate, recent, mode) = (Arc::clone(&trial.generation), trial.recent.len(), trial.mode);
+        let recent = trial.recent.add(*faulted_at, limits.fault_window);
+        let (candidate, mode) = (Arc::clone(&trial.generation), trial.mode);
         let (policy, generation) = (&candidate.spec.policy, candidate.number);
         tracing::warn!(cluster = %self.cluster, %policy, generation, worker, label = fault.label(), "candidate's fault: {fault}");
         if recent >= limits.faults {
@@ -258,7 +257,7 @@ impl Supervisor {
             let made = self.instance(&candidate, worker).await;
             let seat = self.seats.iter().find(|seat| seat.worker() == worker);
             let put = match (made, seat) {
-                (Ok(instance), Some(seat)) => matches!(seat.put_on_trial(instance, mode).await, Ok(Ok(_))),
+                (Ok(instance), Some(seat)) => matches!(seat.put_on_trial(instance, mode, false).await, Ok(Ok(_))),
                 _ => false,
             };
             if !put {
