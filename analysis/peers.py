@@ -2,8 +2,8 @@
 """Processor time per proxied request beside NGINX and HAProxy, over what clients speak in production.
 
   apt-get install -y nginx haproxy wrk nghttp2-client openssl
-  cargo build --profile dist -p sluicegate
-  analysis/peers.py target/dist/sluicegate
+  cargo build --release -p sluicegate
+  analysis/peers.py target/release/sluicegate
 
 Each proxy has one worker on processor 0; the origin (NGINX with a file) and the load (wrk, h2load) are on processor 1.
 All proxies run at once and are measured in turn, round after round, so that a slow minute of the machine hits all of

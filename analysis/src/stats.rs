@@ -19,7 +19,10 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// A median with its 95% confidence interval.
+/// Of fewer values than these a bootstrap gives the lowest and the highest, whatever confidence is asked for.
+pub(crate) const FEW: usize = 6;
+
+/// A median with its 95% confidence interval; of fewer than [`FEW`] values, with the lowest and the highest of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Estimate {
     pub(crate) median: f64,
@@ -33,6 +36,10 @@ pub(crate) struct Estimate {
 /// medians of samples drawn from the sample. None without values. The same values give the same interval.
 pub(crate) fn estimate(values: &[f64]) -> Option<Estimate> {
     let count = u32::try_from(values.len()).ok().filter(|count| *count > 0)?;
+    if values.len() < FEW {
+        let (low, high) = range(values);
+        return Some(Estimate { median: median(values), low, high, count: values.len() });
+    }
     let mut rng = Rng::new(0x5eed);
     let mut drawn = vec![0.0; values.len()];
     let mut medians: Vec<f64> = (0..RESAMPLES)
@@ -43,6 +50,10 @@ pub(crate) fn estimate(values: &[f64]) -> Option<Estimate> {
         .collect();
     let (low, high) = (quantile(&mut medians, 0.025), quantile(&mut medians, 0.975));
     Some(Estimate { median: median(values), low, high, count: values.len() })
+}
+
+fn range(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)))
 }
 
 /// Of the ratios of pairs, each measured one right after the other.
@@ -156,6 +167,8 @@ mod tests {
         assert!(many.low <= 149.5 && 149.5 <= many.high, "{many:?}");
         assert!(few.high - few.low > 3.0 * (many.high - many.low), "{few:?} {many:?}");
         assert_eq!(estimate(&[7.0]).unwrap(), Estimate { median: 7.0, low: 7.0, high: 7.0, count: 1 });
+        let three = Estimate { median: 2.0, low: 1.0, high: 9.0, count: 3 };
+        assert_eq!(estimate(&[9.0, 1.0, 2.0]).unwrap(), three, "the lowest and the highest");
         assert_eq!(estimate(&[]), None);
     }
 

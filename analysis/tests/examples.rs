@@ -94,6 +94,22 @@ fn what_they_ask_for_exists() {
     }
 }
 
+/// The operators' reference has every metric that there is, and every label of an error.
+#[test]
+fn the_reference_is_complete() {
+    let (proxy, _origins) = eventful();
+    let text = proxy.admin("/metrics").1;
+    let reference = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operate.md")).unwrap();
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let errors = text.lines().filter_map(|line| {
+        let labels = line.strip_prefix("sluicegate_errors_total{")?;
+        labels.split_once("error=\"")?.1.split('"').next()
+    });
+    for name in families.chain(errors) {
+        assert!(reference.contains(&format!("`{name}`")), "docs/operate.md says nothing of {name}");
+    }
+}
+
 /// Prometheus' conventions: one prefix, base units, `_total` for counters and for nothing else, and a line of help.
 #[test]
 fn names_follow_the_conventions() {

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
-use super::{Arrivals, Outcome, Phase, Plan, Protocol, Target, outcome::PERCENTILES};
+use super::{
+    Arrivals, Outcome, Phase, Plan, Protocol, Target,
+    outcome::{OwnLimit, PERCENTILES},
+};
 
 /// How to drive a server.
 #[derive(clap::Args)]
@@ -101,7 +104,10 @@ pub(super) fn table(outcome: &Outcome) -> String {
     lines.push(("own processor", format!("{:.0}%", outcome.processor * 100.0)));
     let mut text: String = lines.iter().map(|(name, value)| format!("{name:22} {value}\n")).collect();
     if let Some(limit) = outcome.own_limit() {
-        text += &format!("THE GENERATOR WAS THE LIMIT: {limit}. These are figures of it, not of the server.\n");
+        text += &match limit {
+            OwnLimit::Full(_) => format!("WARNING: {limit}. These are figures of it, not of the server.\n"),
+            OwnLimit::Late { .. } => format!("WARNING: {limit}. These are not figures of the server alone.\n"),
+        };
     }
     text
 }

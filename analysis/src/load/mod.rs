@@ -23,7 +23,7 @@ pub(crate) use self::{
     arrivals::{Arrivals, Phase, exponential},
     clock::now_ns,
     command::LoadArguments,
-    outcome::Outcome,
+    outcome::{Outcome, PERCENTILES, histogram},
 };
 use anyhow::{Context, Result};
 

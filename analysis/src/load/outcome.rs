@@ -1,6 +1,6 @@
 //! What a run has shown.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -12,6 +12,32 @@ pub(crate) fn histogram(digits: u8) -> Histogram<u64> {
 
 /// Percentiles that are told everywhere.
 pub(crate) const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+
+/// Why figures may be those of the generator rather than of what it drives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum OwnLimit {
+    /// Its processor was full: this share of it.
+    Full(f64),
+    /// It sent too late by so much, with that share of a processor to spare or not. The cause need not be its own: a
+    /// virtual machine that stands still looks the same.
+    Late { ms: f64, processor: f64 },
+}
+
+impl fmt::Display for OwnLimit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(share) => {
+                write!(out, "the generator was the limit: it used {:.0}% of a processor", share * 100.0)
+            }
+            Self::Late { ms, processor } => write!(
+                out,
+                "a hundredth of the requests went out {ms:.1} ms late or more, while the generator used {:.0}% of a \
+                 processor: its own doing, or a machine that stood still",
+                processor * 100.0
+            ),
+        }
+    }
+}
 
 /// A piece of a run.
 pub(crate) struct Slice {
@@ -94,14 +120,14 @@ impl Outcome {
 
     /// Whether, and why, these are figures of the generator rather than of what it drives. Being late by a tenth of
     /// what is measured shows in its percentiles; a processor that is nearly full makes everything wait.
-    pub(crate) fn own_limit(&self) -> Option<String> {
+    pub(crate) fn own_limit(&self) -> Option<OwnLimit> {
         let late = self.lateness.value_at_quantile(0.99);
         let measured = self.latency.value_at_quantile(0.99);
         if self.processor > 0.95 {
-            return Some(format!("it used {:.0}% of a processor", self.processor * 100.0));
+            return Some(OwnLimit::Full(self.processor));
         }
         if self.open && late > 1_000_000 && late > measured / 10 {
-            return Some(format!("a hundredth of its requests went out {:.1} ms late or more", late as f64 / 1e6));
+            return Some(OwnLimit::Late { ms: late as f64 / 1e6, processor: self.processor });
         }
         None
     }
@@ -127,7 +153,8 @@ impl Outcome {
             "seconds": self.time.as_secs_f64(), "requests_per_s": self.throughput(),
             "latency": histogram(&self.latency), "latency_of_failed": histogram(&self.failed),
             "waited_for_a_connection": self.waited,
-            "generator": {"lateness": histogram(&self.lateness), "processor": self.processor, "limit": self.own_limit()},
+            "generator": {"lateness": histogram(&self.lateness), "processor": self.processor,
+                "limit": self.own_limit().map(|limit| limit.to_string())},
             "slices": slices.collect::<Vec<_>>(),
         })
     }

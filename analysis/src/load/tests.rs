@@ -141,6 +141,23 @@ fn who_never_answers_is_an_error_each_time() {
 }
 
 #[test]
+fn whose_figures_they_are() {
+    let second = Duration::from_secs(1);
+    let said = |processor: f64, late_ms: u64, is_open: bool| {
+        let mut outcome = Outcome::new(1, second, second, is_open);
+        outcome.processor = processor;
+        outcome.latency.record(2_000_000).unwrap();
+        outcome.lateness.record(late_ms * 1_000_000).unwrap();
+        outcome.own_limit().map(|limit| limit.to_string())
+    };
+    assert_eq!(said(0.5, 0, true), None);
+    assert_eq!(said(0.97, 0, false).unwrap(), "the generator was the limit: it used 97% of a processor");
+    assert_eq!(said(0.5, 3, false), None, "a closed loop has no schedule to be late for");
+    let late = said(0.5, 3, true).unwrap();
+    assert!(late.contains("3.0 ms late") && late.ends_with("its own doing, or a machine that stood still"), "{late}");
+}
+
+#[test]
 fn keys_are_many_and_the_same_each_time() {
     let target = Target::parse("http://127.0.0.1:1/128?key={key}").unwrap();
     let path = |ns| target.path_at(ns, 7).into_owned();

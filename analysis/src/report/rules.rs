@@ -1,12 +1,14 @@
 //! What the figures say, by rules. Each rule looks at the data, and is silent when it has nothing to say; what it says
 //! has its evidence with it.
 
+mod policies;
+
 use super::{
     data::Findings,
     render::Parts,
-    sections::{number, overhead, peers, percent, policies, response, show, swap},
+    sections::{number, overhead, peers, percent, policies::SITUATIONS, response, rough, show, swap},
 };
-use crate::stats::median;
+use crate::stats::{estimate, median};
 
 /// Something found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +40,8 @@ pub(crate) fn look(parts: &Parts) -> Vec<Finding> {
     }
     all.extend(parts.get("swap").and_then(swaps));
     if let Some(findings) = parts.get("policies") {
-        all.extend(policies::SITUATIONS.into_iter().filter_map(|situation| which_policy(findings, situation)));
-        all.extend(error_magnet(findings));
+        all.extend(SITUATIONS.into_iter().filter_map(|situation| policies::which(findings, situation)));
+        all.extend(policies::error_magnet(findings));
     }
     if let Some(findings) = parts.get("peers") {
         all.extend(beside_peers(findings));
@@ -60,8 +62,8 @@ fn saturation(findings: &Findings, key: &str, name: &str) -> Option<Finding> {
             number(peak)
         ),
         advice: Some(format!(
-            "Plan for at most {} requests a second for each worker over {name}, which is 80% of where latency bends.",
-            number(knee.x * 0.8)
+            "Plan for about {} requests a second for each worker over {name}, which is 80% of where latency bends.",
+            rough(knee.x * 0.8)
         )),
     })
 }
@@ -145,7 +147,7 @@ fn capacity(findings: &Findings) -> Option<Finding> {
     let workers = (10_000.0 / rate).ceil();
     Some(Finding {
         what: format!(
-            "A worker answers {} small requests a second with a p99 within {} ms in every run.",
+            "A worker answers {} small requests a second with a p99 within {} ms in the median run.",
             number(rate),
             response::LIMIT_MS
         ),
@@ -164,17 +166,11 @@ fn capacity(findings: &Findings) -> Option<Finding> {
 fn policy_share(findings: &Findings) -> Option<Finding> {
     let (pick, cpu) = overhead::policy_share(findings)?;
     let share = pick / cpu;
-    let what = if share < 0.02 {
-        "`p2c` in wasm is not a bottleneck."
-    } else {
-        "The policy takes a visible part of a request."
-    };
-    let throughput = overhead::pair(findings, "p2c", "fallback", "throughput");
-    let pairs = throughput.map_or(String::new(), |ratio| {
-        format!("; in pairs, throughput with wasm is {} of that without", number(ratio.median))
-    });
+    let what = if share < 0.02 { "is a small part of a request" } else { "is a visible part of a request" };
+    let pairs =
+        overhead::against_native(findings).map_or(String::new(), |both| format!("; end to end, {}", both.said()));
     Some(Finding {
-        what: what.to_owned(),
+        what: format!("A pick by `p2c` in wasm {what}."),
         evidence: format!("{} ns of {} us at full load, {}{pairs}", number(pick), number(cpu / 1000.0), percent(share)),
         advice: (share >= 0.02)
             .then(|| "Look at the policy's own work first: `sluicegate_policy_call_seconds`.".to_owned()),
@@ -183,7 +179,7 @@ fn policy_share(findings: &Findings) -> Option<Finding> {
 
 /// What requests feel of a compile on the worker's processor.
 fn swaps(findings: &Findings) -> Option<Finding> {
-    let (ratio, load) = (swap::felt(findings)?, findings.estimate("load/without-state")?);
+    let (ratio, load) = (swap::felt(findings)?, estimate(&swap::all(findings, "load"))?);
     let is_felt = ratio.low > 1.1;
     let what = if is_felt {
         "A swap of a new policy can be felt where the compiler has no processor besides the worker's."
@@ -197,7 +193,7 @@ fn swaps(findings: &Findings) -> Option<Finding> {
             show(findings.estimate("p99-during-a-swap")),
             show(findings.estimate("p99-without-a-swap")),
             show(Some(ratio)),
-            number(load.median)
+            show(Some(load))
         ),
         advice: is_felt
             .then(|| "Where policies change often, leave the proxy a processor more than it has workers.".to_owned()),
@@ -223,79 +219,6 @@ fn growth(findings: &Findings) -> Option<Finding> {
             "With hundreds of endpoints, prefer a policy whose cost stays the same, unless its choice is worth it."
                 .to_owned(),
         ),
-    })
-}
-
-/// Which policies to use in a situation, or which not to, by their tail.
-fn which_policy(findings: &Findings, situation: &str) -> Option<Finding> {
-    let (_, loads) = policies::measured(findings);
-    let load = loads.into_iter().filter(|load| *load <= 80).max()?;
-    let what = capital(findings.texts.get(situation)?);
-    let all = policies::standings(findings, situation, load);
-    let equals: Vec<_> = all.iter().filter(|standing| !standing.is_worse).collect();
-    let (failing, slower): (Vec<_>, Vec<_>) =
-        all.iter().filter(|standing| standing.is_worse).partition(|one| one.fails);
-    let times = |all: &[&policies::Standing]| {
-        all.iter().map(|one| format!("`{}` {}", one.policy, number(one.behind))).collect::<Vec<_>>().join(", ")
-    };
-    let mut evidence = vec![format!(
-        "p99 at {load}% load beside the best of the same round: {}",
-        times(&equals[..equals.len().min(5)])
-    )];
-    if !slower.is_empty() {
-        evidence.push(format!("slower in every round: {}", times(&slower)));
-    }
-    if !failing.is_empty() {
-        let errors = failing.iter().map(|one| format!("`{}` {}", one.policy, percent(one.errors)));
-        evidence.push(format!("more errors: {}", errors.collect::<Vec<_>>().join(", ")));
-    }
-    let late = findings.tables.get("late").into_iter().flat_map(|table| &table.rows);
-    let late = late.filter(|row| row[0].text() == situation && row[1].number() == Some(f64::from(load)));
-    evidence.extend(
-        late.map(|row| format!("rough, as the generator was late for {:.0} of them", row[2].number().unwrap_or(0.0))),
-    );
-    let names = |all: &[&policies::Standing], word: &str| {
-        all.iter().map(|one| format!("`{}`", one.policy)).collect::<Vec<_>>().join(word)
-    };
-    let worse: Vec<_> = failing.into_iter().chain(slower).collect();
-    let (said, advice) = match (equals.len(), worse.len()) {
-        (_, 0) => (format!("{} policies can't be told apart.", all.len()), None),
-        (1, _) => (format!("{} is best.", names(&equals, ", ")), Some(format!("use {}.", names(&equals, " or ")))),
-        (2..=5, _) => (format!("{} are best.", names(&equals, ", ")), Some(format!("use {}.", names(&equals, " or ")))),
-        (best, _) if worse.len() <= 5 => (
-            format!("{best} policies can't be told apart; {} fall behind.", names(&worse, ", ")),
-            Some(format!("avoid {}.", names(&worse, ", "))),
-        ),
-        (best, _) => (
-            format!("{best} of {} policies can't be told from the best.", all.len()),
-            Some(format!("use one of {}.", names(&equals, ", "))),
-        ),
-    };
-    Some(Finding {
-        what: format!("{what}: {said}"),
-        evidence: evidence.join("; "),
-        advice: advice.map(|advice| format!("{what}: {advice}")),
-    })
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// An origin that fails fast looks idle.
-fn error_magnet(findings: &Findings) -> Option<Finding> {
-    let (all, loads) = policies::measured(findings);
-    let load = loads.into_iter().filter(|load| *load <= 80).max()?;
-    let share = |policy: &String| findings.estimate(&format!("failing/{load}/{policy}/share/4")).map(|e| e.median);
-    let drawn: Vec<_> =
-        all.iter().filter_map(|policy| Some((policy, share(policy)?))).filter(|(_, share)| *share > 0.25).collect();
-    let listed: Vec<_> = drawn.iter().map(|(policy, share)| format!("`{policy}` {}", percent(*share))).collect();
-    (!drawn.is_empty()).then(|| Finding {
-        what: "An origin that fails fast draws requests to it under policies that go by load, as it always looks idle."
-            .to_owned(),
-        evidence: format!("share of the failing one of five, at {load}% load: {}", listed.join(", ")),
-        advice: Some("Configure `[cluster.NAME.outlier]` or health checks wherever a policy goes by load.".to_owned()),
     })
 }
 
@@ -340,15 +263,20 @@ fn beside_peers(findings: &Findings) -> Option<Finding> {
 
 /// Memory beside the peers, where it is a multiple.
 fn memory(findings: &Findings) -> Option<Finding> {
-    let of = |peer: &str| findings.estimate(&format!("{peer}/memory-per-idle-connection")).map(|kib| kib.median);
-    let own = of("sluicegate")?;
+    let of = |peer: &str, when: &str| findings.estimate(&format!("{peer}/idle-{when}")).map(|kib| kib.median);
+    let (own, rested) = (of("sluicegate", "at-once")?, of("sluicegate", "at-rest")?);
     let (best, name) = peers::PEERS[1..]
         .iter()
-        .filter_map(|(key, name)| Some((of(key)?, *name)))
+        .filter_map(|(key, name)| Some((of(key, "at-once")?, *name)))
         .min_by(|a, b| a.0.total_cmp(&b.0))?;
     (own > 2.0 * best).then(|| Finding {
         what: format!("An idle connection takes more memory than in {name}."),
-        evidence: format!("{} KiB, and {} in {name}", number(own), number(best)),
-        advice: Some(format!("Plan {} MB for 10,000 idle connections.", number(own * 10_000.0 * 1024.0 / 1e6))),
+        evidence: format!(
+            "{} KiB at once and {} six seconds later, and {} at once in {name}",
+            number(own),
+            number(rested),
+            number(best)
+        ),
+        advice: Some(format!("Plan {} MB for 10,000 idle connections.", rough(own * 10_000.0 * 1024.0 / 1e6))),
     })
 }

@@ -16,8 +16,9 @@ use crate::{
 
 /// Connections that do nothing, for what each takes of memory.
 const IDLE: usize = 2000;
-/// How long they have been doing nothing: Sluicegate takes their buffers back after two seconds.
-const REST: Duration = Duration::from_secs(4);
+/// How long they do nothing before they are measured once more. Sluicegate takes their buffers back after two seconds,
+/// and its allocator gives memory back some time after that.
+const REST: Duration = Duration::from_secs(6);
 
 /// Something to measure.
 struct Peer {
@@ -82,17 +83,32 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
         }
     }
     at_fixed_rate(setting, &peers, least, &mut findings)?;
-    for peer in &peers {
-        let before = resident_kib(peer.pid)?;
-        findings.add(format!("{}/memory", peer.name), "MiB", Better::Lower, before as f64 / 1024.0);
-        let held = idle(peer.http1)?;
-        thread::sleep(REST);
-        let after = resident_kib(peer.pid)?;
-        let each = after.saturating_sub(before) as f64 / IDLE as f64;
-        findings.add(format!("{}/memory-per-idle-connection", peer.name), "KiB", Better::Lower, each);
-        drop(held);
-    }
+    memory(&peers, &mut findings)?;
     Ok(findings)
+}
+
+/// What each takes, and what idle connections add to it, at once and when they have rested.
+fn memory(peers: &[Peer], findings: &mut Findings) -> Result<()> {
+    let mut held = Vec::new();
+    let mut before = Vec::new();
+    let tell = |peer: &Peer, what: &str, before: u64, findings: &mut Findings| -> Result<()> {
+        let each = resident_kib(peer.pid)?.saturating_sub(before) as f64 / IDLE as f64;
+        findings.add(format!("{}/{what}", peer.name), "KiB", Better::Lower, each);
+        Ok(())
+    };
+    for peer in peers {
+        let kib = resident_kib(peer.pid)?;
+        findings.add(format!("{}/memory", peer.name), "MiB", Better::Lower, kib as f64 / 1024.0);
+        held.push(idle(peer.http1)?);
+        tell(peer, "idle-at-once", kib, findings)?;
+        before.push(kib);
+    }
+    thread::sleep(REST);
+    for (peer, kib) in peers.iter().zip(before) {
+        tell(peer, "idle-at-rest", kib, findings)?;
+    }
+    drop(held);
+    Ok(())
 }
 
 /// As fast as it goes; what it takes of a processor for each request. The first round warms up.
@@ -122,7 +138,7 @@ fn throughput(
     Ok(outcome.throughput())
 }
 
-/// All at the same rate: half of what the slowest can do.
+/// All at the same rate: half of what the slowest did in its slowest run.
 fn at_fixed_rate(setting: &Setting, peers: &[Peer], least: f64, findings: &mut Findings) -> Result<()> {
     let rate = least / 2.0;
     findings.add("fixed-rate", "requests/s", Better::Neither, rate);
@@ -136,7 +152,7 @@ fn at_fixed_rate(setting: &Setting, peers: &[Peer], least: f64, findings: &mut F
                 findings.add(format!("fixed/{}/{percentile}", peer.name), "ms", Better::Lower, outcome.ms(q));
             }
             if let Some(limit) = outcome.own_limit() {
-                findings.remark(format!("{} at the fixed rate: the generator was the limit, as {limit}.", peer.name));
+                findings.remark(format!("{} at the fixed rate: {limit}.", peer.name));
             }
         }
     }

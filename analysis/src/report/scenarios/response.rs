@@ -30,7 +30,7 @@ const CURVE: [&str; 15] = [
     "user_us",
     "system_us",
     "busy",
-    "generator_was_the_limit",
+    "generator",
 ];
 
 pub(super) fn run(setting: &Setting) -> Result<Findings> {
@@ -114,8 +114,8 @@ fn tell(findings: &mut Findings, name: &str, share: u32, rate: f64, outcome: &Ou
     findings.add(at("cpu-user"), "us/request", Better::Neither, user_us);
     findings.add(at("cpu-system"), "us/request", Better::Neither, system_us);
     let limit = outcome.own_limit();
-    if let (Some(limit), true) = (&limit, share < 95) {
-        findings.remark(format!("{name} at {share}%: the generator was the limit, as {limit}."));
+    if let (Some(limit), true) = (limit, share < 95) {
+        findings.remark(format!("{name} at {share}%: {limit}."));
     }
     let numbers = [
         Some(f64::from(share)),
@@ -133,7 +133,8 @@ fn tell(findings: &mut Findings, name: &str, share: u32, rate: f64, outcome: &Ou
         Some(system_us),
         Some(spent.total / seconds),
     ];
-    let row: Vec<Cell> = numbers.into_iter().map(Cell::from).chain([limit.as_deref().unwrap_or("").into()]).collect();
+    let limit = limit.map_or_else(String::new, |limit| limit.to_string());
+    let row: Vec<Cell> = numbers.into_iter().map(Cell::from).chain([limit.as_str().into()]).collect();
     findings.row(&format!("curve-{name}"), &CURVE, row);
     if [50, 80, 90].contains(&share) {
         for (q, ms) in percentiles(outcome) {

@@ -1,6 +1,6 @@
 //! Hot swaps: what requests feel of them, and how long they take.
 
-use std::{thread, time::Duration};
+use std::{ops::Range, thread, time::Duration};
 
 use anyhow::Result;
 use sluicegate_tests::wasm;
@@ -10,7 +10,7 @@ use super::super::{
     data::{Better, Cell, Findings},
 };
 use crate::{
-    load::{Plan, Target, now_ns},
+    load::{Outcome, PERCENTILES, Plan, Target, histogram, now_ns},
     stand::{Gate, OriginSpec, Origins, endpoints},
     swaps,
 };
@@ -56,6 +56,18 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
     for (at, done) in &swapped {
         findings.row("swaps", &["at_s", "in_service_s"], vec![(*at).into(), (*done).into()]);
     }
+    slices(&outcome, &swapped, setting.time(1.0, 0.5).as_secs_f64()..time.as_secs_f64(), &mut findings);
+    findings.add("rate", "requests/s", Better::Neither, rate);
+    findings.add("swaps", "swaps", Better::Neither, swapped.len() as f64);
+    findings.add("failed-requests", "requests", Better::Lower, outcome.error_count() as f64);
+    findings.add("requests", "requests", Better::Neither, outcome.due as f64);
+    stages(&gate, &mut findings);
+    Ok(findings)
+}
+
+/// What requests felt over time, and in all slices with a swap and without one, of those that count.
+fn slices(outcome: &Outcome, swapped: &[(f64, f64)], counted: Range<f64>, findings: &mut Findings) {
+    let mut phases = [("during", histogram(3)), ("without", histogram(3))];
     for (index, slice) in outcome.slices.iter().enumerate() {
         let at = index as f64 * outcome.slice.as_secs_f64();
         let ms =
@@ -63,19 +75,21 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
         let numbers = vec![at.into(), ms(0.5), ms(0.99), ms(1.0), (slice.errors as f64).into()];
         findings.row("timeline", &["at_s", "p50_ms", "p99_ms", "max_ms", "errors"], numbers);
         let end = at + outcome.slice.as_secs_f64();
-        let is_busy = swapped.iter().any(|(from, to)| *from < end && at < *to);
-        let phase = if is_busy { "during" } else { "without" };
-        if at > setting.time(1.0, 0.5).as_secs_f64() && end < time.as_secs_f64() && !slice.latency.is_empty() {
+        let is_quiet = !swapped.iter().any(|(from, to)| *from < end && at < *to);
+        if at > counted.start && end < counted.end && !slice.latency.is_empty() {
+            let (phase, all) = &mut phases[usize::from(is_quiet)];
             let p99 = slice.latency.value_at_quantile(0.99) as f64 / 1e6;
             findings.add(format!("p99-{phase}-a-swap"), "ms", Better::Lower, p99);
+            // Both have the same bounds.
+            let _ = all.add(&slice.latency);
         }
     }
-    findings.add("rate", "requests/s", Better::Neither, rate);
-    findings.add("swaps", "swaps", Better::Neither, swapped.len() as f64);
-    findings.add("failed-requests", "requests", Better::Lower, outcome.error_count() as f64);
-    findings.add("requests", "requests", Better::Neither, outcome.due as f64);
-    stages(&gate, &mut findings);
-    Ok(findings)
+    for (phase, all) in phases.iter().filter(|(_, all)| !all.is_empty()) {
+        findings.add(format!("{phase}/requests"), "requests", Better::Neither, all.len() as f64);
+        for (percentile, q) in PERCENTILES.into_iter().chain([("max", 1.0)]) {
+            findings.add(format!("{phase}/{percentile}"), "ms", Better::Neither, all.value_at_quantile(q) as f64 / 1e6);
+        }
+    }
 }
 
 /// As the proxy tells it, with and without state carried over.

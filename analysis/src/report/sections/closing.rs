@@ -6,7 +6,7 @@ use super::super::{
     render::Parts,
     rules::look,
 };
-use super::{goals, number, show};
+use super::{goals, number, show, summary};
 
 pub(crate) fn analysis(document: &mut Document, parts: &Parts) {
     document.heading(2, "Analysis");
@@ -61,18 +61,9 @@ pub(crate) fn comparison(document: &mut Document, comparison: Option<&Comparison
 
 pub(crate) fn conclusion(document: &mut Document, parts: &Parts) {
     document.heading(2, "Conclusion");
+    document.list(summary::found(parts));
+    document.text(summary::of_goals(parts));
     let mut goals = goals::all(parts);
-    let of = |word: &str| goals.iter().filter(|goal| goal.verdict.contains(word)).count();
-    document.text(format!(
-        "Of {} goals, {} are met, {} are missed, {} can't be told from the noise ({} of these with a median on the good side), \
-         and {} were not measured.",
-        goals.len(),
-        goals.iter().filter(|goal| goal.verdict == "met").count(),
-        of("**missed**"),
-        of("undecided"),
-        of("rather met"),
-        of("not measured")
-    ));
     // What is not reached comes first.
     let order = ["**missed**", "undecided, rather missed", "undecided, rather met", "not measured", "met"];
     goals.sort_by_key(|goal| order.iter().position(|verdict| *verdict == goal.verdict));

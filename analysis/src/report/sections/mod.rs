@@ -7,13 +7,14 @@ pub(super) mod overhead;
 pub(super) mod peers;
 pub(super) mod policies;
 pub(super) mod response;
+pub(super) mod summary;
 pub(super) mod swap;
 
 #[cfg(test)]
 mod tests;
 
 use super::{data::Findings, doc::Document, render::Parts};
-use crate::stats::Estimate;
+use crate::stats::{Estimate, FEW};
 
 /// Three digits, which is more than most measurements have.
 pub(crate) fn number(value: f64) -> String {
@@ -39,11 +40,26 @@ pub(crate) fn number(value: f64) -> String {
     grouped
 }
 
-/// A median, with its interval if there is one.
+/// Two digits, for what is advised rather than measured.
+pub(crate) fn rough(value: f64) -> String {
+    if !value.is_finite() || value == 0.0 {
+        return number(value);
+    }
+    let unit = 10_f64.powf(value.abs().log10().floor() - 1.0);
+    let rounded = (value / unit).round() * unit;
+    let text = number(rounded);
+    // `number` has a third digit after the point.
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// A median, with its interval if there is one; of few values, with the lowest, the highest, and how many there are.
 pub(crate) fn show(estimate: Option<Estimate>) -> String {
     match estimate {
         None => "–".to_owned(),
         Some(Estimate { median, count: 1, .. }) => number(median),
+        Some(Estimate { median, low, high, count }) if count < FEW => {
+            format!("{} ({}–{} of {count})", number(median), number(low), number(high))
+        }
         Some(Estimate { median, low, high, .. }) => {
             format!("{} ({}–{})", number(median), number(low), number(high))
         }

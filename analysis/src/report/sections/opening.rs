@@ -1,7 +1,12 @@
 //! What was done, where, and how.
 
-use super::super::{doc::Document, render::Parts, scenarios::SCENARIOS};
-use super::{findings, number, percent, remarks, show};
+use super::super::{
+    data::{Findings, Table},
+    doc::Document,
+    render::Parts,
+    scenarios::SCENARIOS,
+};
+use super::{findings, number, percent, remarks, show, summary};
 
 /// Others may use so many processors without being mentioned at the top.
 const QUIET: f64 = 0.1;
@@ -13,12 +18,21 @@ pub(crate) fn introduction(document: &mut Document, parts: &Parts) {
          costs: how fast the proxy answers, what a policy takes of a request, what requests feel of a policy that is \
          replaced, which policy suits which situation, and how all this compares with NGINX and HAProxy.",
     );
-    document.text(
-        "It was made by one command, `cargo run --release -p sluicegate-analysis -- report`. Every figure is \
-         measured by it, and every judgement is computed from the figures; the data is in `data/`, and the \
-         charts are in `charts/`. Figures of one run can be compared with each other; those of different machines, or of \
-         different hours of a shared one, cannot.",
-    );
+    document.list(summary::lines(parts));
+    let fact = |what: &str| parts.get("environment").and_then(|findings| fact(findings, what));
+    let how = match (fact("command"), fact("its build"), fact("this tool's build")) {
+        (Some(command), Some(proxy), Some(tool)) => format!(
+            "It was made by one command, `{command}` (folders left out; the proxy: {proxy}; this tool: {tool})."
+        ),
+        _ => {
+            "It was made by the command `report` of `sluicegate-analysis`; with which options was not kept.".to_owned()
+        }
+    };
+    document.text(format!(
+        "{how} Every figure is measured by it, and every judgement is computed from the figures; the data is in `data/`, and \
+         the charts are in `charts/`. Figures of one run can be compared with each other; those of different machines, or of \
+         different hours of a shared one, cannot."
+    ));
     if parts.is_quick() {
         document.text(
             "**This was a quick run (`--quick`): few and short measurements. It shows that everything works; its \
@@ -38,6 +52,12 @@ pub(crate) fn introduction(document: &mut Document, parts: &Parts) {
     let missing =
         missing.iter().map(|scenario| format!("Not in this report: {} (`{}`).", scenario.title, scenario.name));
     document.list(missing.collect());
+}
+
+/// What is known of the machine and of what runs on it.
+pub(crate) fn fact<'a>(environment: &'a Findings, what: &str) -> Option<&'a str> {
+    let rows = &environment.tables.get("facts")?.rows;
+    rows.iter().find(|row| row[1].text() == what).map(|row| row[2].text())
 }
 
 pub(crate) fn environment(document: &mut Document, parts: &Parts) {
@@ -69,16 +89,21 @@ pub(crate) fn methodology(document: &mut Document, parts: &Parts) {
              no answer is an error and not a gap. Peaks are measured with a closed loop instead, whose latencies are not \
              told.",
             "**Latency** is kept in HDR histograms with three digits. Percentiles of the whole run are told, not means of \
-             percentiles of its parts.",
+             percentiles of its parts. They are those of good answers, with a status below 400, and errors are told beside \
+             them: the generator gives up on a request after 2 seconds from when it was due in `response` and `swap`, after 4 \
+             in `policies` and after 5 elsewhere, and counts a `timeout`. So where there are errors, percentiles look better than what \
+             clients got.",
             "**Warm-up.** What is due in the first part of each run is sent and not counted.",
-            "**Repetitions.** Each measurement is repeated; figures are medians with 95% confidence intervals in brackets, \
-             by bootstrap (2,000 resamples). Where two things are compared, their runs alternate, and the ratio is taken \
+            "**Repetitions.** Each measurement is repeated; figures are medians. In brackets are 95% confidence intervals by \
+             bootstrap (2,000 resamples) of six values and more; of fewer, the lowest and the highest, and of how many: \
+             (1.2–1.9 of 3) is no confidence interval. Where two things are compared, their runs alternate, and the ratio is taken \
              pair by pair: a slow minute of the machine hits both.",
             "**Processor time** per request is what the kernel counted for the proxy's process, divided by the answers.",
             "**The saturation knee** is where the continuous line of two straight pieces that is closest to the logarithm \
              of p99 (least squares) bends; there is none unless the second piece is at least twice as steep and the bend \
              takes away half of what a single line leaves unexplained.",
-            "**A goal** is met or missed if the whole interval is on that side of it, and undecided else.",
+            "**A goal** is met or missed if the whole interval is on that side of it, and undecided else; of fewer than six \
+             values, all have to be on that side.",
         ]
         .map(str::to_owned)
         .into(),
@@ -122,15 +147,34 @@ fn generator(document: &mut Document, parts: &Parts) {
         let rows =
             table.rows.iter().map(|row| row.iter().map(|cell| number(cell.number().unwrap_or(f64::NAN))).collect());
         document.table(&["requests/s", "p50 (ms)", "p99 (ms)", "max (ms)", "share of a processor"], rows.collect());
-        let good = table.rows.iter().filter(|row| row[2].number().is_some_and(|late| late < 1.0));
-        let most = good.filter_map(|row| row[0].number()).fold(0.0, f64::max);
         document.text(format!(
-            "Up to {} requests a second, 99 of 100 went out within a millisecond of when they were due. Each \
-             measurement below checks this for itself, and says so where the generator was the limit.",
-            number(most)
+            "{} Each measurement below checks this for itself, and says so where requests went out late.",
+            punctual(table)
         ));
     }
     remarks(document, findings);
+}
+
+/// At which rates nearly all requests went out in time, and at which not.
+fn punctual(table: &Table) -> String {
+    let rates = |is_good: bool| -> Vec<String> {
+        let of = table.rows.iter().filter(|row| row[2].number().is_some_and(|late| late < 1.0) == is_good);
+        of.filter_map(|row| row[0].number()).map(number).collect()
+    };
+    let (good, late) = (rates(true), rates(false));
+    let within = "99 of 100 went out within a millisecond of when they were due";
+    match (good.is_empty(), late.is_empty()) {
+        (_, true) => format!("At all of these rates, {within}."),
+        (true, _) => {
+            format!("At none of these rates was it so that {within}: the generator, or the machine, was late.")
+        }
+        _ => format!(
+            "At {} requests a second, {within}; at {}, they did not. Where that is not so at a lower rate than one where it \
+             is, the machine stood still for a moment: the generator has less to do there.",
+            good.join(", "),
+            late.join(", ")
+        ),
+    }
 }
 
 fn row(

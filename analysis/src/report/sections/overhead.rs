@@ -59,7 +59,7 @@ fn picks(document: &mut Document, findings: &Findings) {
         (lane.to_owned(), values.collect())
     };
     let bars = Bars {
-        axis: Axis::log("ns for a pick of 16"),
+        axis: Axis::log("ns per pick, 16 endpoints"),
         groups: policies.clone(),
         series: ["native", "fast", "portable"].map(bar).into(),
     };
@@ -68,9 +68,14 @@ fn picks(document: &mut Document, findings: &Findings) {
         "A pick from 16 endpoints, in each lane. Less is better; the axis is logarithmic.",
         bars.svg("Nanoseconds for a pick, by policy and lane"),
     );
+    picks_table(document, findings, &policies, &counts);
+    growth(document, findings, &policies, &counts);
+}
+
+fn picks_table(document: &mut Document, findings: &Findings, policies: &[String], counts: &[u32]) {
     let mut rows = Vec::new();
-    for policy in &policies {
-        for count in &counts {
+    for policy in policies {
+        for count in counts {
             let lanes =
                 ["native", "fast", "portable"].map(|lane| findings.estimate(&format!("{policy}/{count}/{lane}")));
             let changes =
@@ -103,6 +108,9 @@ fn picks(document: &mut Document, findings: &Findings) {
         ],
         rows,
     );
+}
+
+fn growth(document: &mut Document, findings: &Findings, policies: &[String], counts: &[u32]) {
     let few = |policy: &str| findings.estimate(&format!("{policy}/16/fast")).map(|estimate| estimate.median);
     let many = |policy: &str| findings.estimate(&format!("{policy}/1000/fast")).map(|estimate| estimate.median);
     let grows = |policy: &str| few(policy).zip(many(policy)).is_some_and(|(few, many)| many > GROWS * few);
@@ -136,6 +144,36 @@ pub(crate) fn lanes(findings: &Findings, policy: &str, count: u32) -> Option<Est
 pub(crate) fn pair(findings: &Findings, a: &str, b: &str, what: &str) -> Option<Estimate> {
     let values = |name: &str| findings.measures.get(&format!("{name}/{what}")).map(|measure| &measure.values);
     paired_ratio(values(a)?, values(b)?)
+}
+
+/// What wasm does to throughput, beside the same of two proxies that are alike.
+pub(crate) struct AgainstNative {
+    pub(crate) ratio: Estimate,
+    pub(crate) control: Estimate,
+}
+
+pub(crate) fn against_native(findings: &Findings) -> Option<AgainstNative> {
+    let ratio = pair(findings, "p2c", "fallback", "throughput")?;
+    Some(AgainstNative { ratio, control: pair(findings, "control", "p2c", "throughput")? })
+}
+
+impl AgainstNative {
+    /// What can be concluded, and from what.
+    pub(crate) fn said(&self) -> String {
+        let has_one = |estimate: &Estimate| estimate.low <= 1.0 && estimate.high >= 1.0;
+        let concluded = match (has_one(&self.ratio), has_one(&self.control)) {
+            (true, true) => "a cost can't be told from the noise, which would hide one as large as these ranges",
+            (false, true) if self.ratio.high < 1.0 => "a cost can be told from the noise",
+            (false, true) => "throughput with wasm is not the lower one",
+            (_, false) => "nothing can be concluded, as two proxies that are alike differ, too",
+        };
+        format!(
+            "{concluded}: throughput with wasm is {} of that without, and that of two proxies with the same policy {} of each \
+             other",
+            show(Some(self.ratio)),
+            show(Some(self.control))
+        )
+    }
 }
 
 fn pairs(document: &mut Document, findings: &Findings) {

@@ -1,9 +1,10 @@
 //! Beside NGINX and HAProxy.
 
 use super::super::{data::Findings, doc::Document, render::Parts};
-use super::{findings, goals, number, overhead::pair, remarks, show};
+use super::{findings, goals, number, opening::fact, overhead::pair, remarks, show};
 use crate::{
     chart::{Axis, Lines, Series},
+    load::PERCENTILES,
     stats::Estimate,
 };
 
@@ -39,20 +40,58 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
          connections and add `X-Forwarded-For`. Their configurations are in the appendices. Without TLS: for that, see \
          `analysis/peers.py`.",
     );
-    let head: Vec<&str> = [""]
-        .into_iter()
-        .chain(present.iter().map(|(_, name)| *name))
-        .chain(["to the peer it compares worst with, in pairs"])
-        .collect();
-    let mut rows = Vec::new();
-    for (kind, title) in KINDS {
-        let cells = present.iter().map(|(key, _)| show(findings.estimate(&format!("{kind}/{key}/cpu"))));
+    document.text(versions(parts));
+    work(document, findings, &present);
+    latency(document, findings, &present);
+    memory(document, findings, &present);
+    goals::table(document, goals::all(parts).iter().filter(|goal| goal.scenario == "peers"));
+    remarks(document, findings);
+}
+
+/// Which peers these are: older ones than there are today, where a distribution has them.
+fn versions(parts: &Parts) -> String {
+    let environment = parts.get("environment");
+    let version = |(key, name): (&str, &str)| {
+        let text = environment.and_then(|findings| fact(findings, key))?;
+        // "nginx version: nginx/1.22.1", "HAProxy version 2.6.12-1+deb12u4 2026/10/17 - ..."
+        let number = text.split([' ', '/']).find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+        Some(format!("{name} {}", number.split('-').next().unwrap_or(number)))
+    };
+    let known: Vec<_> = PEERS.into_iter().skip(1).filter_map(version).collect();
+    let system = environment.and_then(|findings| fact(findings, "operating system"));
+    match (known.is_empty(), system) {
+        (false, Some(system)) => {
+            format!("They are {}, as found on {system}: there may be newer ones.", known.join(" and "))
+        }
+        _ => "Their versions were not kept.".to_owned(),
+    }
+}
+
+type Present = [(&'static str, &'static str)];
+
+/// A row of a table: something of everybody who was there.
+fn row(findings: &Findings, present: &Present, title: &str, measure: impl Fn(&str) -> String) -> Vec<String> {
+    let cells = present.iter().map(|(key, _)| show(findings.estimate(&measure(key))));
+    [title.to_owned()].into_iter().chain(cells).collect()
+}
+
+fn names(present: &Present) -> Vec<&'static str> {
+    [""].into_iter().chain(present.iter().map(|(_, name)| *name)).collect()
+}
+
+/// What requests cost, and how many there were.
+fn work(document: &mut Document, findings: &Findings, present: &Present) {
+    let mut head = names(present);
+    head.push("to the peer it compares worst with, in pairs");
+    let rows = KINDS.map(|(kind, title)| {
         let ratio = to_the_better(findings, kind, "cpu");
         let ratio = ratio.map_or("–".into(), |(ratio, peer)| format!("{}, {peer}", show(Some(ratio))));
-        rows.push([title.to_owned()].into_iter().chain(cells).chain([ratio]).collect());
-    }
+        let mut row = row(findings, present, title, |key| format!("{kind}/{key}/cpu"));
+        row.push(ratio);
+        row
+    });
     document.text("Processor time (us/request), which is what a request costs:");
-    document.table(&head, rows);
+    document.table(&head, rows.into());
     if let Some(floor) = findings.estimate("http1-128B/haproxy-tcp/cpu") {
         document.text(format!(
             "HAProxy that relays TCP, and reads no HTTP, takes {} us for a response of 128 bytes: Sluicegate takes {} times as \
@@ -61,29 +100,25 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
             show(to_the_floor(findings))
         ));
     }
-    let plain = &head[..head.len() - 1];
-    let mut rows = Vec::new();
-    for (kind, title) in KINDS {
-        let cells = present.iter().map(|(key, _)| show(findings.estimate(&format!("{kind}/{key}/throughput"))));
-        rows.push([title.to_owned()].into_iter().chain(cells).collect());
-    }
+    let rows = KINDS.map(|(kind, title)| row(findings, present, title, |key| format!("{kind}/{key}/throughput")));
     document.text("Throughput (requests/s) in a closed loop. Where the generator and the origin share a processor that is full, it is theirs:");
-    document.table(plain, rows);
-    let mut rows = Vec::new();
-    for percentile in ["p50", "p90", "p99", "p99.9"] {
-        let cells = present.iter().map(|(key, _)| show(findings.estimate(&format!("fixed/{key}/{percentile}"))));
-        rows.push([percentile.to_owned()].into_iter().chain(cells).collect());
-    }
+    document.table(&names(present), rows.into());
+}
+
+/// At the same rate for all.
+fn latency(document: &mut Document, findings: &Findings, present: &Present) {
+    let rows = PERCENTILES
+        .map(|(percentile, _)| row(findings, present, percentile, |key| format!("fixed/{key}/{percentile}")));
     let rate = findings.estimate("fixed-rate").map_or("–".into(), |rate| number(rate.median));
     document.text(format!(
-        "Latency (ms) at {rate} requests a second, which is half of what the slowest can do, HTTP/1.1, open loop:"
+        "Latency (ms) at {rate} requests a second, which is half of what the slowest of them did in its slowest single run, \
+         HTTP/1.1, open loop:"
     ));
-    document.table(plain, rows);
+    document.table(&names(present), rows.into());
     let series = present.iter().map(|(key, name)| {
         let at =
             |(percentile, q): (&str, f64)| Some((q, findings.estimate(&format!("fixed/{key}/{percentile}"))?.median));
-        let points = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)].into_iter().filter_map(at);
-        Series::line(*name, points.collect())
+        Series::line(*name, PERCENTILES.into_iter().filter_map(at).collect())
     });
     let chart = Lines {
         x: Axis::percentile("percentile"),
@@ -96,18 +131,20 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
         format!("Latency by percentile at {rate} requests a second."),
         chart.svg("Latency by percentile, beside NGINX and HAProxy"),
     );
-    let memory = [
+}
+
+fn memory(document: &mut Document, findings: &Findings, present: &Present) {
+    let rows = [
         ("memory", "after all runs (MiB)"),
-        ("memory-per-idle-connection", "for each of 2,000 idle connections (KiB)"),
+        ("idle-at-once", "for each of 2,000 idle connections, at once (KiB)"),
+        ("idle-at-rest", "the same, six seconds and more later (KiB)"),
     ]
-    .map(|(what, title)| {
-        let cells = present.iter().map(|(key, _)| show(findings.estimate(&format!("{key}/{what}"))));
-        [title.to_owned()].into_iter().chain(cells).collect()
-    });
-    document.text("Memory. The proxy's includes the compiler for policies; connections are idle for four seconds before they are measured, as it takes their buffers back after two:");
-    document.table(plain, memory.into());
-    goals::table(document, goals::all(parts).iter().filter(|goal| goal.scenario == "peers"));
-    remarks(document, findings);
+    .map(|(what, title)| row(findings, present, title, |key| format!("{key}/{what}")));
+    document.text(
+        "Memory. The proxy's includes the compiler for policies. It takes a connection's buffers back after two seconds, and \
+         its allocator keeps a part of that for others:",
+    );
+    document.table(&names(present), rows.into());
 }
 
 /// Against HAProxy that relays bytes without reading HTTP.

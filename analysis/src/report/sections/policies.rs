@@ -22,6 +22,18 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
          can be compared within a round, and milliseconds are the machine's as much as theirs. Each request has one of 10,000 \
          keys, for policies that go by them. Load is a share of what the origins can do.",
     );
+    document.list(
+        [
+            "The last two origins are in another zone than the proxy, where all requests arrive; only in `zones` they are \
+             further away. `zone-aware` knows that, and sends them the part that the near ones are not there for.",
+            "`subset` is one of five proxies that each keep to three of the five origins, which three is chance. It gets three \
+             fifths of the requests, so that its origins are as busy as those of the others.",
+            "`sticky` gets no cookie back from the generator, so it is `p2c` that sets one with each answer.",
+            "`prefix-affinity` sees requests without bodies, so it goes by the key alone: `rendezvous` within its bound.",
+        ]
+        .map(str::to_owned)
+        .into(),
+    );
     let (policies, loads) = measured(findings);
     let load = loads.iter().copied().filter(|load| *load <= 80).max().unwrap_or(80);
     overview(document, findings, &policies, load);
@@ -33,29 +45,44 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
             format!("Where requests go at {load}% load: the share of each origin."),
             spread(findings, situation, load, &policies),
         );
-        let mut rows = Vec::new();
-        for load in &loads {
-            for policy in &policies {
-                let get = |what: &str| findings.estimate(&format!("{situation}/{load}/{policy}/{what}"));
-                if get("error-rate").is_none() {
-                    continue;
-                }
-                let share = |what: &str| get(what).map_or("–".to_owned(), |estimate| percent(estimate.median));
-                let times = ["mean", "p50", "p99", "p99.9"].map(|what| show(get(what)));
-                let head = [format!("`{policy}`"), format!("{load}%")];
-                // Of one that joins later, and is cold then, nobody can say what its part is.
-                let off = if situation == "slow-start" { "–".to_owned() } else { share("spread") };
-                rows.push(head.into_iter().chain(times).chain([share("error-rate"), off]).collect());
-            }
-        }
-        document.folded(
-            "All figures. Off is the share of requests that would have to go elsewhere for each origin to get its part of what \
-             all can do.",
-            &["policy", "load", "mean (ms)", "p50", "p99", "p99.9", "errors", "off"],
-            rows,
-        );
+        all_figures(document, findings, situation, &policies, &loads);
     }
     remarks(document, findings);
+}
+
+fn all_figures(document: &mut Document, findings: &Findings, situation: &str, policies: &[String], loads: &[u32]) {
+    let mut rows = Vec::new();
+    for load in loads {
+        for policy in policies {
+            let name = format!("{situation}/{load}/{policy}");
+            let get = |what: &str| findings.estimate(&format!("{name}/{what}"));
+            let Some(errors) = get("error-rate") else { continue };
+            let times = ["mean", "p50", "p90", "p99", "p99.9", "max"].map(|what| show(get(what)));
+            let head = [format!("`{policy}`"), format!("{load}%")];
+            // Of one that joins later, and is cold then, nobody can say what its part is; and a subset is not all.
+            let off = match (situation, policy.as_str(), get("spread")) {
+                ("slow-start", ..) | (_, "subset", _) | (.., None) => "–".to_owned(),
+                (.., Some(spread)) => percent(spread.median),
+            };
+            let errors = format!("{}{}", percent(errors.median), kinds(findings, &name));
+            rows.push(head.into_iter().chain(times).chain([errors, off]).collect());
+        }
+    }
+    document.folded(
+        "All figures. Times are those of good answers; errors are told by kind, over all rounds. Off is the share of requests \
+         that would have to go elsewhere for each origin to get its part of what all can do.",
+        &["policy", "load", "mean (ms)", "p50", "p90", "p99", "p99.9", "max", "errors", "off"],
+        rows,
+    );
+}
+
+/// Errors by kind, over all rounds.
+fn kinds(findings: &Findings, name: &str) -> String {
+    let prefix = format!("{name}/error/");
+    let of_name = findings.measures.iter().filter_map(|(name, measure)| Some((name.strip_prefix(&prefix)?, measure)));
+    let count = |values: &[f64]| values.iter().sum::<f64>();
+    let kinds: Vec<_> = of_name.map(|(kind, measure)| format!("{kind}: {:.0}", count(&measure.values))).collect();
+    if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) }
 }
 
 /// Every policy in every situation.
@@ -65,11 +92,12 @@ fn overview(document: &mut Document, findings: &Findings, policies: &[String], l
     let rows = policies.iter().map(|policy| {
         let cell = |standings: &Vec<Standing>| match standings.iter().find(|standing| standing.policy == *policy) {
             None => "–".to_owned(),
-            Some(Standing { behind, errors, fails: true, .. }) => {
+            Some(Standing { behind, errors, place: Place::Fails, .. }) => {
                 format!("{} and {} errors", number(*behind), percent(*errors))
             }
-            Some(Standing { behind, is_worse: true, .. }) => number(*behind),
-            Some(Standing { behind, .. }) => format!("**{}**", number(*behind)),
+            Some(Standing { behind, place: Place::Slower, .. }) => number(*behind),
+            Some(Standing { behind, place: Place::Undecided, .. }) => format!("{}?", number(*behind)),
+            Some(Standing { behind, place: Place::Best, .. }) => format!("**{}**", number(*behind)),
         };
         [format!("`{policy}`")].into_iter().chain(all.iter().map(cell)).collect()
     });
@@ -77,9 +105,10 @@ fn overview(document: &mut Document, findings: &Findings, policies: &[String], l
     let head: Vec<_> =
         ["policy".to_owned()].into_iter().chain(there.iter().map(|name| name.replace('-', " "))).collect();
     document.text(format!(
-        "p99 at {load}% load beside that of the best policy in the same round, at the median of the rounds. Bold is what can't be \
-         told from the best: it was within a tenth of it in one round at least. Errors are told where they are more than a hundredth \
-         above the fewest."
+        "p99 at {load}% load to that of the policy that is best over all rounds, round by round, at the median; below 1 was \
+         faster in most rounds. Bold is what is no more than a tenth behind at that median. A question mark is undecided: it was \
+         further behind in most rounds, and not in all. Errors are told where they are more than a hundredth above the fewest; p99 \
+         is that of good answers, so beside errors it looks better than it is."
     ));
     document.table(&head.iter().map(String::as_str).collect::<Vec<_>>(), rows);
 }
@@ -90,12 +119,22 @@ pub(crate) struct Standing {
     pub(crate) policy: String,
     /// At the median.
     pub(crate) errors: f64,
-    /// Whether these are more than others have.
-    pub(crate) fails: bool,
     /// Its p99 to that of the best in the same round, at the median.
     pub(crate) behind: f64,
-    /// Whether it fails, or was behind in every round.
-    pub(crate) is_worse: bool,
+    pub(crate) place: Place,
+}
+
+/// Where that puts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At the median it is no slower than the best.
+    Best,
+    /// At the median it is, and in one round at least it is not.
+    Undecided,
+    /// It was in every round.
+    Slower,
+    /// It has more errors than others.
+    Fails,
 }
 
 /// More than so many errors above the fewest are no chance.
@@ -129,8 +168,14 @@ pub(crate) fn standings(findings: &Findings, situation: &str, load: u32) -> Vec<
     let Some(best) = all.first().map(|(_, p99, _)| p99.clone()) else { return Vec::new() };
     let standing = |(errors, p99, policy): (f64, Vec<f64>, String)| {
         let ratios: Vec<_> = p99.iter().zip(&best).map(|(ms, best)| ms / best).collect();
-        let (behind, fails) = (median(&ratios), fails(errors));
-        Standing { policy, errors, fails, behind, is_worse: fails || ratios.iter().all(|ratio| *ratio > BEHIND) }
+        let behind = median(&ratios);
+        let place = match fails(errors) {
+            true => Place::Fails,
+            false if behind <= BEHIND => Place::Best,
+            false if ratios.iter().all(|ratio| *ratio > BEHIND) => Place::Slower,
+            false => Place::Undecided,
+        };
+        Standing { policy, errors, behind, place }
     };
     all.into_iter().map(standing).collect()
 }

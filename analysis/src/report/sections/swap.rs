@@ -8,7 +8,7 @@ use super::super::{
 use super::{count, findings, goals, number, remarks, response::column, show};
 use crate::{
     chart::{Axis, Lines, Series},
-    stats::{Estimate, ratio},
+    stats::{Estimate, estimate, ratio},
 };
 
 /// How much longer the slowest hundredth takes during a swap.
@@ -60,28 +60,68 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
             show(Some(change))
         ));
     }
-    let rows = [
-        ("load", "load: compile or find in the cache"),
-        ("swap", "from the bytes to all workers using it"),
-        ("since-change", "from the file's change, settling included"),
-    ]
-    .map(|(stage, name)| {
-        let cells = ["without-state", "with-state"].map(|state| show(get(&format!("{stage}/{state}"))));
-        [name.to_owned()].into_iter().chain(cells).collect()
-    });
-    document.table(&["stage (ms)", "without state", "with state carried over"], rows.into());
-    let has_state = findings.measures.keys().any(|name| name.ends_with("/with-state"));
-    if !has_state {
-        document.text("No swap carried state over, so there is nothing to tell of those.");
-    }
+    percentiles(document, findings);
+    stages(document, findings);
     document.text(format!(
         "From a file's last byte to the first request that the new policy serves, as a client sees it without other load: {} ms. \
          Under the load above, where the compiler waits for the worker's processor: {} ms.",
         show(get("file-to-request")),
-        show(get("since-change/without-state"))
+        show(estimate(&all(findings, "since-change")))
     ));
     goals::table(document, goals::all(parts).iter().filter(|goal| goal.scenario == "swap"));
     remarks(document, findings);
+}
+
+/// All requests of all slices, not the slices' own percentiles.
+fn percentiles(document: &mut Document, findings: &Findings) {
+    let rows = [("without", "without a swap"), ("during", "during a swap")].into_iter().filter_map(|(phase, title)| {
+        let get = |what: &str| findings.estimate(&format!("{phase}/{what}"));
+        let requests = count(Some(get("requests")?));
+        let cells = ["p50", "p90", "p99", "p99.9", "max"].map(|percentile| show(get(percentile)));
+        Some([title.to_owned(), requests].into_iter().chain(cells).collect())
+    });
+    document.table(&["all requests in slices", "requests", "p50 (ms)", "p90", "p99", "p99.9", "max"], rows.collect());
+}
+
+/// A stage's values, or what two stages differ by, of swaps that did or did not carry state over.
+fn of_state(findings: &Findings, stage: &str, state: &str) -> Vec<f64> {
+    let values = |stage: &str| {
+        findings.measures.get(&format!("{stage}/{state}-state")).map_or_else(Vec::new, |measure| measure.values.clone())
+    };
+    match stage.split_once(" - ") {
+        Some((whole, part)) => values(whole).iter().zip(values(part)).map(|(whole, part)| whole - part).collect(),
+        None => values(stage),
+    }
+}
+
+/// Of all swaps. What compiling takes has nothing to do with state, so only what comes after is told apart by it.
+pub(crate) fn all(findings: &Findings, stage: &str) -> Vec<f64> {
+    ["without", "with"].map(|state| of_state(findings, stage, state)).concat()
+}
+
+fn stages(document: &mut Document, findings: &Findings) {
+    let rows = [
+        ("load", "load: compile or find in the cache"),
+        ("swap - load", "rehearse, build instances, carry state over, switch"),
+        ("swap", "both: from the bytes to all workers using it"),
+        ("since-change", "from the file's change, settling included"),
+    ]
+    .map(|(stage, name)| vec![name.to_owned(), show(estimate(&all(findings, stage)))]);
+    let of = |state: &str| of_state(findings, "swap - load", state);
+    let head = format!("all (n = {})", all(findings, "swap").len());
+    document.table(&["stage (ms)", &head], rows.into());
+    let (without, with) = (of("without"), of("with"));
+    if with.is_empty() {
+        document.text("No swap carried state over, so there is nothing to tell of those.");
+        return;
+    }
+    document.text(format!(
+        "What comes after loading took {} ms for the {} swaps that carried no state over, and {} ms for the {} that did.",
+        show(estimate(&without)),
+        without.len(),
+        show(estimate(&with)),
+        with.len()
+    ));
 }
 
 fn timeline(table: &Table, swaps: Option<&Table>) -> Option<String> {

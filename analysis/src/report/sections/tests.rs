@@ -6,6 +6,7 @@ use super::{
         data::{Better, Cell, FORMAT, Findings, Fingerprint, Kept},
         render::{Parts, document, render},
     },
+    policies::Place,
     *,
 };
 
@@ -52,6 +53,7 @@ fn policies() -> Findings {
             findings.add(format!("{name}/p99"), "ms", Better::Lower, ms * factor);
         }
         findings.add(format!("{name}/error-rate"), "of requests", Better::Lower, errors);
+        findings.add(format!("{name}/error/status 500"), "requests", Better::Neither, errors * 1000.0);
         findings.add(format!("{name}/share/4"), "of requests", Better::Neither, share);
     }
     findings
@@ -93,7 +95,7 @@ fn nothing_measured_is_a_report_that_says_so() {
         assert!(text.contains(&format!("## {title}\n")), "{title}");
     }
     assert!(text.contains("the scenario `peers` was not run"));
-    assert!(text.contains("Of 0 goals, 0 are met"));
+    assert!(text.contains("Of 0, 0 are met"));
     assert!(!text.contains("NaN"), "{text}");
 }
 
@@ -108,6 +110,98 @@ fn what_is_said_follows_from_the_data() {
     other.measures.get_mut("http1/at-80/cpu-user").unwrap().values = vec![90.0];
     let text = document(&Parts([kept("response", other)].into()), None).markdown();
     assert!(text.contains("Most of a request's processor time is the proxy's own"));
+}
+
+#[test]
+fn what_comes_after_loading_is_told_apart_from_it() {
+    let mut findings = Findings::default();
+    for (state, load, swap) in
+        [("without-state", 80.0, 81.0), ("without-state", 300.0, 301.0), ("with-state", 90.0, 92.0)]
+    {
+        findings.add(format!("load/{state}"), "ms", Better::Lower, load);
+        findings.add(format!("swap/{state}"), "ms", Better::Lower, swap);
+    }
+    findings.add("failed-requests", "requests", Better::Lower, 0.0);
+    for (what, ms) in [("requests", 1000.0), ("p50", 1.0), ("p90", 2.0), ("p99", 3.0), ("p99.9", 4.0), ("max", 5.0)] {
+        findings.add(format!("during/{what}"), "ms", Better::Neither, ms);
+    }
+    let text = document(&Parts([kept("swap", findings)].into()), None).markdown();
+    for part in [
+        "| stage (ms) | all (n = 3) |",
+        "| load: compile or find in the cache | 90.0 (80.0–300 of 3) |",
+        "| rehearse, build instances, carry state over, switch | 1.00 (1.00–2.00 of 3) |",
+        "took 1.00 (1.00–1.00 of 2) ms for the 2 swaps that carried no state over, and 2.00 ms for the 1 that did.",
+        "| during a swap | 1,000 | 1.00 | 2.00 | 3.00 | 4.00 | 5.00 |",
+        "- **What swaps do.** They fail no request.",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn single_slow_runs_are_told_and_do_not_decide() {
+    let mut findings = response();
+    let curve = findings.tables.get_mut("curve-http1").unwrap();
+    let row = curve.rows[0].clone();
+    curve.rows.extend([row.clone(), row]);
+    curve.rows[0][6] = 13.5.into();
+    let text = document(&Parts([kept("response", findings)].into()), None).markdown();
+    assert!(
+        text.contains("HTTP/1.1: below that throughput, p99 was over 10 ms in 1 of 3 runs at 10% (13.5 ms)."),
+        "{text}"
+    );
+    assert!(text.contains("answers 8,000 small requests a second with a p99 within 10 ms in the median run"));
+}
+
+#[test]
+fn a_generator_is_believed_where_it_was_in_time() {
+    let check = |late: [f64; 3], expected: &str| {
+        let mut findings = Findings::default();
+        for (rate, ms) in [1000.0, 5000.0, 20_000.0].into_iter().zip(late) {
+            let columns = ["rate", "late_p50_ms", "late_p99_ms", "late_max_ms", "processor"];
+            findings.row("lateness", &columns, [rate, 0.1, ms, 9.0, 0.2].map(Cell::from).into());
+        }
+        let text = document(&Parts([kept("generator", findings)].into()), None).markdown();
+        assert!(text.contains(expected), "{expected} in {text}");
+    };
+    check([0.2; 3], "At all of these rates, 99 of 100 went out within a millisecond");
+    check([1.7, 0.3, 0.5], "At 5,000, 20,000 requests a second, 99 of 100 went out within a millisecond");
+    check([1.7, 0.3, 0.5], "; at 1,000, they did not.");
+    check([1.7; 3], "At none of these rates");
+}
+
+#[test]
+fn peers_have_their_versions_and_the_command_is_the_one_that_was_given() {
+    let mut environment = Findings::default();
+    for (what, value) in [
+        ("nginx", "nginx version: nginx/1.22.1"),
+        ("haproxy", "HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/"),
+        ("operating system", "Debian GNU/Linux 12 (bookworm)"),
+        ("command", "sluicegate-analysis report --quick"),
+        ("its build", "profile `dist`"),
+        ("this tool's build", "optimised, profile `dist`"),
+    ] {
+        environment.row("facts", &["group", "what", "value"], vec!["software".into(), what.into(), value.into()]);
+    }
+    let mut peers = Findings::default();
+    peers.add("sluicegate/memory", "MiB", Better::Lower, 50.0);
+    let parts = Parts([kept("environment", environment), kept("peers", peers)].into());
+    let text = document(&parts, None).markdown();
+    assert!(text.contains("They are NGINX 1.22.1 and HAProxy 2.6.12, as found on Debian GNU/Linux 12"), "{text}");
+    assert!(text.contains("one command, `sluicegate-analysis report --quick`"), "{text}");
+}
+
+#[test]
+fn what_can_be_concluded_from_a_pair_depends_on_the_control() {
+    let of = |low: f64, high: f64| Estimate { median: f64::midpoint(low, high), low, high, count: 9 };
+    let check = |ratio: Estimate, control: Estimate, begins: &str| {
+        let said = overhead::AgainstNative { ratio, control }.said();
+        assert!(said.starts_with(begins), "{said}");
+    };
+    check(of(0.8, 1.1), of(0.9, 1.1), "a cost can't be told from the noise");
+    check(of(0.8, 0.9), of(0.9, 1.1), "a cost can be told from the noise");
+    check(of(1.1, 1.2), of(0.9, 1.1), "throughput with wasm is not the lower one");
+    check(of(0.8, 0.9), of(1.1, 1.2), "nothing can be concluded");
 }
 
 #[test]
@@ -134,6 +228,38 @@ fn verdicts() {
     assert_eq!(goals::judge(once(3.0), 0.0, true), "**missed**");
     assert_eq!(goals::judge(once(3.0), 2.0, false), "met");
     assert_eq!(goals::judge(None, 0.5, false), "not measured");
+}
+
+#[test]
+fn few_values_are_told_with_how_many_they_are() {
+    let of = |count: usize| show(Some(Estimate { low: 1.0, median: 2.0, high: 3.0, count }));
+    assert_eq!([1, 3, 6].map(of), ["2.00", "2.00 (1.00–3.00 of 3)", "2.00 (1.00–3.00)"]);
+}
+
+#[test]
+fn two_digits_for_advice() {
+    assert_eq!([18_606.0, 290.4, 0.0, 7.25, 0.123, 996.0].map(rough), ["19,000", "290", "0", "7.3", "0.12", "1,000"]);
+}
+
+#[test]
+fn policies_stand_where_they_were_at_the_median() {
+    let mut findings = Findings::default();
+    for (policy, p99) in
+        [("a", [10.0, 10.0, 10.0]), ("b", [11.0, 9.0, 14.0]), ("c", [10.5, 12.0, 14.0]), ("d", [20.0; 3])]
+    {
+        for ms in p99 {
+            findings.add(format!("equal/80/{policy}/p99"), "ms", Better::Lower, ms);
+            findings.add(format!("equal/80/{policy}/error-rate"), "of requests", Better::Lower, 0.0);
+        }
+    }
+    for ms in [1.0; 3] {
+        findings.add("equal/80/e/p99", "ms", Better::Lower, ms);
+        findings.add("equal/80/e/error-rate", "of requests", Better::Lower, 0.5);
+    }
+    let all = policies::standings(&findings, "equal", 80);
+    let place = |policy: &str| all.iter().find(|one| one.policy == policy).map(|one| one.place);
+    let expected = [Place::Best, Place::Best, Place::Undecided, Place::Slower, Place::Fails].map(Some);
+    assert_eq!(["a", "b", "c", "d", "e"].map(place), expected);
 }
 
 #[test]
