@@ -9,7 +9,10 @@ pub fn describe_metrics() {
     describe_gauge!("sluicegate_policy_since_seconds", "Unix time since which the policy serves.");
     describe_gauge!("sluicegate_endpoint_in_flight", "Requests under way at an endpoint.");
     describe_gauge!("sluicegate_endpoint_connections", "Connections open to an endpoint.");
-    describe_gauge!("sluicegate_endpoint_healthy", "1: neither unhealthy nor ejected, as far as is known. 0: it is.");
+    describe_gauge!(
+        "sluicegate_endpoint_healthy",
+        "1 if the endpoint is neither unhealthy nor ejected, 0 if it is either."
+    );
     describe_counter!("sluicegate_health_checks_total", "Active health checks, by result.");
     describe_counter!("sluicegate_ejections_total", "Endpoints put aside by outlier detection, by cause.");
 }

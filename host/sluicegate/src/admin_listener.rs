@@ -88,7 +88,7 @@ impl Bound {
     }
 }
 
-/// The token that changes need.
+/// The token that all but probes and scrapers need.
 pub(crate) fn token(source: &TokenSource) -> Result<String> {
     let (token, place) = match source {
         TokenSource::File(path) => {

@@ -251,8 +251,8 @@ pub struct Admin {
     /// A Unix socket where it listens, too, for this user alone. A relative path is already joined to the
     /// configuration's directory.
     pub socket: Option<PathBuf>,
-    /// What those have to know who change something: nothing by default, as those who can connect to a loopback address
-    /// are on this machine; needed for any other address.
+    /// What those have to know who look at policies or change them: nothing by default, as those who can connect to a
+    /// loopback address are on this machine; needed for any other address.
     pub token: Option<TokenSource>,
 }
 

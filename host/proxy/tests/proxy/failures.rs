@@ -168,7 +168,7 @@ async fn a_client_that_leaves_takes_its_upstream_connection_along() {
         })
         .await;
         let mut settings = QUICK;
-        settings.response_timeout = Duration::from_secs(30);
+        (settings.response_timeout, settings.stream_idle_timeout) = (Duration::from_secs(30), Duration::from_secs(30));
         let proxy = Proxy::new(&[origin.address], settings).await;
         let mut client = proxy.connect().await;
         client.send(GET).await;

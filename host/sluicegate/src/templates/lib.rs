@@ -47,8 +47,9 @@ impl Policy for LeastLoaded {
     }
 }
 
-// Two hooks are optional. `export!(LeastLoaded, feedback)` hears how requests went (implement `Feedback`), and
-// `export!(LeastLoaded, state)` hands what it has learnt to its next version (implement `State`).
+// Four hooks are optional, and named here, as in `export!(LeastLoaded, feedback)`: `feedback` (how requests went:
+// implement `Feedback`), `state` (what it has learnt, for its next version: `State`), `timer` (a call now and then:
+// `Timer`) and `probing` (what endpoints say of their load: `Probing`).
 export!(LeastLoaded);
 
 // The tests run natively: a harness calls the policy as the proxy does, with a simulated cluster around it.
