@@ -1,6 +1,7 @@
 //! Who may be picked: health checks, outliers, draining, priorities, slow start; with origins that are well and ill.
 
 use std::{
+    fs,
     io::Read,
     net::{SocketAddr, TcpListener},
     sync::mpsc,
@@ -13,6 +14,7 @@ use sluicegate_tests::{
     Authority, Load, Origin, Patient, Proxy, eventually, get,
     patient::{CLOSED, HUNG},
     peers,
+    wasm::ByHand,
 };
 
 /// A configuration with one cluster, `api`, with these endpoints and more keys.
@@ -84,6 +86,27 @@ fn an_ill_endpoint_gets_no_requests_until_it_is_well() {
     assert!(metric(&proxy, "sluicegate_health_checks_total{cluster=\"api\",result=\"timed_out\"}") >= 3.0);
     assert_eq!(proxy.admin("/ready").0, 200);
     drop(load);
+}
+
+#[test]
+fn health_is_looked_after_while_a_policy_compiles() {
+    let patients: Vec<Patient> = (0..2).map(|_| Patient::start()).collect();
+    let health = format!("[cluster.api.health]\npath = \"/health\"\n{QUICK}");
+    let text = config(&quoted(patients.iter().map(|patient| patient.address)), &health);
+    let text = text.replace("\"round-robin\"", "{ file = \"policy.wasm\" }");
+    let proxy = Proxy::start(&text, |dir| fs::write(dir.join("policy.wasm"), ByHand::default().module()).unwrap());
+    becomes(&proxy, 1, "healthy");
+    // A million instructions, for which it takes seconds.
+    let body = "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 3)) (i32.const 1)))".repeat(1000);
+    let functions = format!("(func (param i32) (result i32) {body} (local.get 0))").repeat(200);
+    let slow = ByHand { items: functions.leak(), ..ByHand::default() };
+    fs::write(proxy.path("new.wasm"), slow.module()).unwrap();
+    fs::rename(proxy.path("new.wasm"), proxy.path("policy.wasm")).unwrap();
+    thread::sleep(Duration::from_millis(500));
+    patients[1].becomes(503);
+    becomes(&proxy, 1, "unhealthy");
+    let swapped = |line: &Value| line["message"] == "policy in service" && line["generation"] == 2;
+    assert!(!proxy.log().iter().any(swapped), "the compile was over before anything was to be seen");
 }
 
 #[test]

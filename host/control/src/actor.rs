@@ -1,21 +1,26 @@
-//! A cluster's actor: the one task that changes this cluster, so that changes come one after the other, while a slow
-//! compile for one cluster holds up no other.
+//! A cluster's actor: the one task that changes this cluster, so that changes come one after the other. A slow compile holds
+//! up no other cluster, and of its own only what is to be changed after it.
+
+mod handle;
 
 use std::{
+    future::{Future, pending},
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use sluicegate_core::{ClusterSnapshot, EndpointSpec, Level, Suspect};
 use sluicegate_policy::{
-    Cause, Clock, Engine, Plugin, Refusal, Report, SeatHandle, SeenPick, Supervisor, SupervisorStatus, Swapped,
-    TrialSpec,
+    Cause, Clock, Engine, Loaded, Plugin, Refusal, Report, Supervisor, SupervisorStatus, Swapped, TrialSpec,
 };
-use sluicegate_proxy::{ClusterLoad, ClusterSettings, ControlError, WorkerHandle};
+use sluicegate_proxy::{ClusterSettings, ControlError, WorkerHandle};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{MissedTickBehavior, interval},
 };
+
+pub(crate) use handle::ClusterHandle;
 
 use crate::{
     config::Eligibility,
@@ -69,16 +74,14 @@ struct Swap {
     cause: Cause,
 }
 
+/// A command that waits for a policy's code. Nobody else waits for it.
+struct Loading {
+    code: Pin<Box<dyn Future<Output = Result<Loaded, Refusal>> + Send>>,
+    command: Command,
+}
+
 /// The candidate whose trial was ended, if that was all, and the generation that serves now.
 type RolledBack = (Option<u64>, Option<u64>);
-
-/// Speaks to a cluster's actor.
-#[derive(Clone, Debug)]
-pub(crate) struct ClusterHandle {
-    commands: mpsc::UnboundedSender<Command>,
-    pub(crate) status: watch::Receiver<ClusterStatus>,
-    seats: Arc<[SeatHandle]>,
-}
 
 /// What an actor works with.
 #[derive(Clone)]
@@ -89,112 +92,11 @@ pub(crate) struct Means {
     pub(crate) seed: u64,
 }
 
-impl ClusterHandle {
-    /// Adds a cluster to all workers, and starts its actor. Its policy has to follow; until then the native fallback
-    /// picks.
-    pub(crate) async fn start(
-        name: &str,
-        specs: &[EndpointSpec],
-        rules: Eligibility,
-        settings: ClusterSettings,
-        means: Means,
-    ) -> Result<Self, ControlError> {
-        let Means { engine, clock, workers, seed } = means;
-        let (results, events) = mpsc::channel(EVENTS);
-        let mut prober = Prober::new(clock, seed, results.clone());
-        // A report that finds no room is made again when the endpoint has failed as often once more.
-        let report = Arc::new(move |suspect| drop(results.try_send(Event::Suspected(suspect))));
-        let mut endpoints = Endpoints::new(name, rules, report, clock.now());
-        endpoints.set(specs, clock.now());
-        let empty = ClusterSnapshot::empty(name);
-        let snapshot = Arc::new(endpoints.show(&empty, clock.now()).unwrap_or(empty));
-        let count = workers.len() as u32;
-        let (supervisor, inboxes, reports) = Supervisor::new(engine, clock, Arc::clone(&snapshot), seed, count);
-        let load = Arc::<ClusterLoad>::default();
-        for (worker, inbox) in workers.iter().zip(inboxes) {
-            let (settings, load) = (settings.clone(), Arc::clone(&load));
-            worker.add_cluster(name.into(), settings, Arc::clone(&snapshot), inbox, load).await?;
-        }
-        let (commands, inbox) = mpsc::unbounded_channel();
-        prober.set_way(endpoints.check(), &settings, endpoints.all());
-        let views = endpoints.views(&snapshot);
-        let (publish, status) = watch::channel(ClusterStatus {
-            snapshot: Arc::clone(&snapshot),
-            endpoints: Arc::clone(&views),
-            levels: Arc::clone(endpoints.levels()),
-            policy: supervisor.status(),
-        });
-        let (name, seats) = (name.into(), supervisor.seats().into());
-        let actor = Actor { name, workers, clock, settings, endpoints, views, prober, snapshot, supervisor, publish };
-        tokio::spawn(actor.run(inbox, reports, events));
-        Ok(Self { commands, status, seats })
-    }
-
-    /// Swaps the policy called `name`, unless it is refused already. `since`: when its file changed.
-    pub(crate) async fn set_policy(
-        &self,
-        name: Arc<str>,
-        plugin: Result<Plugin, Refusal>,
-        since: Option<Instant>,
-        cause: Cause,
-    ) -> Result<Swapped, Refusal> {
-        let swap = Box::new(Swap { name, plugin, since, cause });
-        self.ask(|done| Command::Policy(swap, done)).await.unwrap_or(Err(Refusal::ShuttingDown))
-    }
-
-    /// Puts a candidate on trial beside the policy.
-    pub(crate) async fn put_on_trial(&self, plugin: Plugin, spec: TrialSpec, cause: Cause) -> Result<Swapped, Refusal> {
-        let spec = Box::new(spec);
-        self.ask(|done| Command::Try { plugin, spec, cause, done }).await.unwrap_or(Err(Refusal::ShuttingDown))
-    }
-
-    /// Has the candidate on trial serve. Its number.
-    pub(crate) async fn promote(&self, cause: Cause) -> Result<u64, Refusal> {
-        self.ask(|done| Command::Promote { cause, done }).await.unwrap_or(Err(Refusal::ShuttingDown))
-    }
-
-    /// Goes back to a generation; without a number, ends the trial under way, or else goes back to the last one.
-    pub(crate) async fn roll_back(&self, to: Option<u64>, cause: Cause) -> Result<RolledBack, Refusal> {
-        self.ask(|done| Command::RollBack { to, cause, done }).await.unwrap_or(Err(Refusal::ShuttingDown))
-    }
-
-    pub(crate) async fn set_endpoints(&self, specs: Vec<EndpointSpec>) -> Result<(), ControlError> {
-        self.ask(|done| Command::Endpoints { specs, done }).await.unwrap_or(Err(ControlError::WorkerGone))
-    }
-
-    pub(crate) async fn set_eligibility(&self, rules: Eligibility) -> Result<(), ControlError> {
-        self.ask(|done| Command::Eligibility { rules: rules.into(), done })
-            .await
-            .unwrap_or(Err(ControlError::WorkerGone))
-    }
-
-    pub(crate) async fn set_settings(&self, settings: ClusterSettings) -> Result<(), ControlError> {
-        self.ask(|done| Command::Settings { settings: settings.into(), done })
-            .await
-            .unwrap_or(Err(ControlError::WorkerGone))
-    }
-
-    /// Takes the cluster away from the workers, which no route may lead to any more.
-    pub(crate) async fn remove(&self) -> Result<(), ControlError> {
-        self.ask(|done| Command::Remove { done }).await.unwrap_or(Err(ControlError::WorkerGone))
-    }
-
-    /// The last picks of all workers, the latest first, and has them recorded for a while from now on. It asks the seats
-    /// and not the actor, which may be busy with a compile.
-    pub(crate) async fn look(&self) -> Vec<SeenPick> {
-        let mut picks = Vec::new();
-        for seat in &*self.seats {
-            // A worker that is gone picks nothing.
-            picks.extend(seat.look().await.unwrap_or_default());
-        }
-        picks.sort_unstable_by_key(|pick| std::cmp::Reverse(pick.at));
-        picks
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (done, answer) = oneshot::channel();
-        self.commands.send(command(done)).ok()?;
-        answer.await.ok()
+/// Waits for the code that is loading, if any is.
+async fn loaded(loading: &mut Option<Loading>) -> Result<Loaded, Refusal> {
+    match loading {
+        Some(loading) => loading.code.as_mut().await,
+        None => pending().await,
     }
 }
 
@@ -220,18 +122,24 @@ impl Actor {
     ) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut found = Vec::new();
+        let (mut found, mut loading) = (Vec::new(), None);
         loop {
             tokio::select! {
                 // Faults first: what is broken is mended before it is changed.
                 biased;
                 Some(report) = reports.recv() => self.supervisor.handle(report, SystemTime::now()).await,
-                command = commands.recv() => match command {
-                    Some(command) => {
-                        if self.obey(command).await {
-                            return;
-                        }
+                loaded = loaded(&mut loading) => {
+                    if let Some(Loading { command, .. }) = loading.take() {
+                        self.obey(command, Some(loaded)).await;
                     }
+                }
+                // One after the other, as they change the same.
+                command = commands.recv(), if loading.is_none() => match command {
+                    Some(command) => match self.load(&command) {
+                        Some(code) => loading = Some(Loading { code: Box::pin(code), command }),
+                        None if self.obey(command, None).await => return,
+                        None => {}
+                    },
                     None => return,
                 },
                 // Many at once change the picture once.
@@ -260,17 +168,27 @@ impl Actor {
         }
     }
 
-    /// Does as told; says whether that was the last thing.
-    async fn obey(&mut self, command: Command) -> bool {
+    /// Begins to load the code that a command needs, if it needs any.
+    fn load(&self, command: &Command) -> Option<impl Future<Output = Result<Loaded, Refusal>> + Send + use<>> {
+        match command {
+            Command::Policy(swap, _) => swap.plugin.as_ref().ok().map(|plugin| self.supervisor.load(plugin)),
+            Command::Try { plugin, .. } => Some(self.supervisor.load(plugin)),
+            _ => None,
+        }
+    }
+
+    /// Does as told; says whether that was the last thing. `loaded`: the code that it needs, if it needs any.
+    async fn obey(&mut self, command: Command, loaded: Option<Result<Loaded, Refusal>>) -> bool {
+        let loaded = loaded.unwrap_or(Err(Refusal::ShuttingDown));
         // Whoever asked may have stopped waiting, so that answers may find nobody.
         match command {
             Command::Policy(swap, done) => {
-                let swapped = self.swap(*swap).await;
+                let swapped = self.swap(*swap, loaded).await;
                 self.publish.send_replace(self.status());
                 let _ = done.send(swapped);
             }
             Command::Try { plugin, spec, cause, done } => {
-                let tried = self.put_on_trial(plugin, *spec, &cause).await;
+                let tried = self.put_on_trial((plugin, loaded), *spec, &cause).await;
                 self.publish.send_replace(self.status());
                 let _ = done.send(tried);
             }
@@ -326,10 +244,15 @@ impl Actor {
         Ok((ended, self.supervisor.status().active.map(|active| active.number)))
     }
 
-    async fn put_on_trial(&mut self, plugin: Plugin, spec: TrialSpec, cause: &Cause) -> Result<Swapped, Refusal> {
+    async fn put_on_trial(
+        &mut self,
+        (plugin, loaded): (Plugin, Result<Loaded, Refusal>),
+        spec: TrialSpec,
+        cause: &Cause,
+    ) -> Result<Swapped, Refusal> {
         let (policy, kind) =
             (Arc::clone(&plugin.name), if let TrialSpec::Shadow(_) = spec { "shadow" } else { "canary" });
-        let result = self.supervisor.put_on_trial(plugin, spec, cause).await;
+        let result = self.supervisor.put_loaded_on_trial(plugin, loaded, spec, cause).await;
         match &result {
             Ok(tried) => {
                 tracing::info!(cluster = %self.name, %policy, generation = tried.generation, kind, "policy on trial");
@@ -341,10 +264,10 @@ impl Actor {
         result
     }
 
-    async fn swap(&mut self, swap: Swap) -> Result<Swapped, Refusal> {
+    async fn swap(&mut self, swap: Swap, loaded: Result<Loaded, Refusal>) -> Result<Swapped, Refusal> {
         let Swap { name, plugin, since, cause } = swap;
         let result = match plugin {
-            Ok(plugin) => self.supervisor.swap(plugin, &cause).await,
+            Ok(plugin) => self.supervisor.swap_loaded(plugin, loaded, &cause).await,
             Err(refusal) => Err(self.supervisor.refuse(refusal)),
         };
         match &result {

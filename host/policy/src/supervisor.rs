@@ -6,15 +6,10 @@ mod status;
 mod tests;
 mod trials;
 
-pub use status::{SupervisorStatus, Swapped, TrialStatus};
+pub use status::{Loaded, SupervisorStatus, Swapped, TrialStatus};
 pub use trials::TrialSpec;
 
-use std::{
-    collections::VecDeque,
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, future::Future, sync::Arc, time::Instant};
 
 use sluicegate_core::ClusterSnapshot;
 use tokio::{sync::mpsc, task::spawn_blocking};
@@ -117,7 +112,21 @@ impl Supervisor {
     /// Replaces the policy: compiles, inspects, rehearses, publishes. What is refused is never seen by a request, and
     /// what served before goes on.
     pub async fn swap(&mut self, plugin: Plugin, cause: &Cause) -> Result<Swapped, Refusal> {
-        let result = self.try_swap(plugin, cause).await;
+        let loaded = self.load(&plugin).await;
+        self.swap_loaded(plugin, loaded, cause).await
+    }
+
+    /// The same with code that has been loaded already, or could not be.
+    pub async fn swap_loaded(
+        &mut self,
+        plugin: Plugin,
+        loaded: Result<Loaded, Refusal>,
+        cause: &Cause,
+    ) -> Result<Swapped, Refusal> {
+        let result = match loaded {
+            Ok(loaded) => self.try_swap(plugin, loaded, cause).await,
+            Err(refusal) => Err(refusal),
+        };
         let label = match &result {
             Ok(swapped) if swapped.unchanged => "unchanged",
             Ok(swapped) => {
@@ -138,13 +147,13 @@ impl Supervisor {
         refusal
     }
 
-    async fn try_swap(&mut self, plugin: Plugin, cause: &Cause) -> Result<Swapped, Refusal> {
+    async fn try_swap(&mut self, plugin: Plugin, loaded: Loaded, cause: &Cause) -> Result<Swapped, Refusal> {
+        let Loaded { artifact, time: load_time } = loaded;
         let start = Instant::now();
-        let (artifact, load_time) = self.load(&plugin).await?;
         let cached = artifact.cached;
         if let Some(active) = self.active.as_ref().filter(|active| active.is_same(&artifact, &plugin.config)) {
             let generation = active.number;
-            let total_time = start.elapsed();
+            let total_time = load_time + start.elapsed();
             let (carried, rehearsal) = (None, None);
             return Ok(Swapped { generation, unchanged: true, carried, rehearsal, cached, load_time, total_time });
         }
@@ -166,16 +175,18 @@ impl Supervisor {
         let change = Change::new(Event::Swapped, cause, Some(&candidate));
         self.history.add(Change { carried: carried.clone(), times, ..change });
         self.take_over(candidate);
-        let total_time = start.elapsed();
+        let total_time = load_time + start.elapsed();
         let rehearsal = Some(rehearsal);
         Ok(Swapped { generation: self.numbers, unchanged: false, carried, rehearsal, cached, load_time, total_time })
     }
 
-    /// Compiles a plugin, or finds its code.
-    async fn load(&self, plugin: &Plugin) -> Result<(Arc<Artifact>, Duration), Refusal> {
+    /// Compiles a plugin, or finds its code. It may take long, and needs nothing of the supervisor meanwhile.
+    pub fn load(&self, plugin: &Plugin) -> impl Future<Output = Result<Loaded, Refusal>> + Send + use<> {
         let (start, engine, bytes) = (Instant::now(), Arc::clone(&self.engine), Arc::clone(&plugin.bytes));
-        let artifact = off_thread(move || engine.load(&bytes)).await?;
-        Ok((artifact, start.elapsed()))
+        async move {
+            let artifact = off_thread(move || engine.load(&bytes)).await?;
+            Ok(Loaded { artifact, time: start.elapsed() })
+        }
     }
 
     /// The next generation, which nobody knows yet, and the state that it is to be given.

@@ -8,7 +8,15 @@ use std::{
 
 use sluicegate_core::CanarySpec;
 
-use crate::{Change, Generation, Rehearsal, Tally};
+use crate::{Artifact, Change, Generation, Rehearsal, Tally};
+
+/// A plugin's code.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub(super) artifact: Arc<Artifact>,
+    /// What it took to compile it, or to read it from the cache.
+    pub(super) time: Duration,
+}
 
 /// A swap that took place.
 #[derive(Clone, Debug)]

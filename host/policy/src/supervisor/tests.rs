@@ -1,4 +1,8 @@
-use std::{cell::RefCell, rc::Rc, time::SystemTime};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::task::{LocalSet, spawn_local};
 

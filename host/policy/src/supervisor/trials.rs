@@ -7,7 +7,7 @@ use std::{
 
 use sluicegate_core::{Canary, CanarySpec, CanaryVerdict};
 
-use super::{Supervisor, Swapped, TrialStatus, faults::RecentFaults, off_thread};
+use super::{Loaded, Supervisor, Swapped, TrialStatus, faults::RecentFaults, off_thread};
 use crate::{
     Cause, Generation, Plugin, Refusal, Report,
     history::{Change, Event, Times},
@@ -66,18 +66,39 @@ impl Supervisor {
     /// Puts a candidate on trial: compiled, inspected and rehearsed like one that is to serve. It takes the place of a
     /// candidate before it.
     pub async fn put_on_trial(&mut self, plugin: Plugin, spec: TrialSpec, cause: &Cause) -> Result<Swapped, Refusal> {
-        let result = self.try_put_on_trial(plugin, spec, cause).await;
+        let loaded = self.load(&plugin).await;
+        self.put_loaded_on_trial(plugin, loaded, spec, cause).await
+    }
+
+    /// The same with code that has been loaded already, or could not be.
+    pub async fn put_loaded_on_trial(
+        &mut self,
+        plugin: Plugin,
+        loaded: Result<Loaded, Refusal>,
+        spec: TrialSpec,
+        cause: &Cause,
+    ) -> Result<Swapped, Refusal> {
+        let result = match loaded {
+            Ok(loaded) => self.try_put_on_trial(plugin, loaded, spec, cause).await,
+            Err(refusal) => Err(refusal),
+        };
         self.metrics.ended(result.as_ref().map_or_else(Refusal::label, |_| "on_trial"));
         self.last_refusal = result.as_ref().err().map(ToString::to_string);
         result
     }
 
-    async fn try_put_on_trial(&mut self, plugin: Plugin, spec: TrialSpec, cause: &Cause) -> Result<Swapped, Refusal> {
+    async fn try_put_on_trial(
+        &mut self,
+        plugin: Plugin,
+        loaded: Loaded,
+        spec: TrialSpec,
+        cause: &Cause,
+    ) -> Result<Swapped, Refusal> {
+        let Loaded { artifact, time: load } = loaded;
         let start = Instant::now();
         if self.active.is_none() {
             return Err(Refusal::NothingToCompare);
         }
-        let (artifact, load) = self.load(&plugin).await?;
         if self.active.as_ref().is_some_and(|active| active.is_same(&artifact, &plugin.config)) {
             return Err(Refusal::SameAsActive);
         }
@@ -124,7 +145,7 @@ impl Supervisor {
             recent: RecentFaults::default(),
             faults: 0,
         });
-        let (load_time, total_time) = (load, start.elapsed());
+        let (load_time, total_time) = (load, load + start.elapsed());
         let rehearsal = Some(rehearsal);
         Ok(Swapped { generation, unchanged: false, carried, rehearsal, cached, load_time, total_time })
     }
