@@ -243,7 +243,7 @@ fn an_answer_to_head_has_no_body() {
     let dir = tempfile::tempdir().unwrap();
     let origin = Nginx::start(dir.path(), "", "location / { return 404; }\nlocation /none { return 204; }");
     let more = "[[listener]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n[[route]]\npath_exact = \"/own\"\n\
-                respond = { body = \"pong\" }\n[[route]]\npath_exact = \"/nothing\"\nrespond = { status = 204, body = \"x\" }\n";
+                respond = { body = \"pong\" }\n";
     let proxy = Proxy::start(&config(origin.address, "", more), |_| {});
     let head = |path: &str, more: &[&str]| {
         let url = format!("http://{}{path}", proxy.addresses[1]);
@@ -253,10 +253,8 @@ fn an_answer_to_head_has_no_body() {
     assert!(head("/own", &["-I"]).contains("content-length: 4\r\n"), "{}", head("/own", &["-I"]));
     assert!(head("/own", &[]).ends_with("pong"));
     assert!(head("/", &["-I"]).starts_with("http/2 404"));
-    for path in ["/none", "/nothing"] {
-        let answer = head(path, &[]);
-        assert!(answer.starts_with("http/2 204") && !answer.contains("content-length"), "{answer}");
-    }
+    let none = head("/none", &[]);
+    assert!(none.starts_with("http/2 204") && !none.contains("content-length"), "{none}");
 }
 
 #[test]

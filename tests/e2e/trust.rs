@@ -47,7 +47,7 @@ fn a_socket_and_a_token() {
     assert!(!ok && err.contains("another one"), "{err}");
     // The configuration says all that is needed.
     let file = proxy.path("sluicegate.toml").display().to_string();
-    assert_eq!(sluicegate(&["policy", "--config", &file, "status", "api"]).0, true);
+    assert!(sluicegate(&["policy", "--config", &file, "show", "api"]).0);
     let (ok, out, err) = sluicegate(&["policy", "--config", &file, "swap", "api", "random"]);
     assert!(ok && out.contains("generation 2 serves"), "{out}{err}");
     let path = proxy.path("admin.sock");
