@@ -96,15 +96,15 @@ fn health_is_looked_after_while_a_policy_compiles() {
     let text = text.replace("\"round-robin\"", "{ file = \"policy.wasm\" }");
     let proxy = Proxy::start(&text, |dir| fs::write(dir.join("policy.wasm"), ByHand::default().module()).unwrap());
     becomes(&proxy, 1, "healthy");
-    // A million instructions, for which it takes seconds. No function is like another: those that are known are kept.
+    // Five million instructions, for which it takes seconds. No function is like another: those that are known are kept.
     let function = |number: usize| {
         let line = format!("(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 3)) (i32.const {number})))");
         format!("(func (param i32) (result i32) {} (local.get 0))", line.repeat(1000))
     };
-    let slow = ByHand { items: (0..200).map(function).collect::<String>().leak(), ..ByHand::default() };
+    let slow = ByHand { items: (0..1000).map(function).collect::<String>().leak(), ..ByHand::default() };
     fs::write(proxy.path("new.wasm"), slow.module()).unwrap();
     fs::rename(proxy.path("new.wasm"), proxy.path("policy.wasm")).unwrap();
-    thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(200));
     patients[1].becomes(503);
     becomes(&proxy, 1, "unhealthy");
     let swapped = |line: &Value| line["message"] == "policy in service" && line["generation"] == 2;
