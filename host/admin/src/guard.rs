@@ -15,7 +15,7 @@ use crate::Problem;
 ///
 /// A browser on the operator's machine can reach a loopback address, for any page that it shows. So whatever says that
 /// it comes from a page is refused, and so is a `Host` that is a name: a page may have had its own name resolved to
-/// 127.0.0.1. (A socket's file can't be reached by a browser; and it has no token.)
+/// 127.0.0.1. (A socket's file can't be reached by a browser.)
 #[derive(Debug, Default)]
 pub struct Guard {
     token: Option<Token>,
