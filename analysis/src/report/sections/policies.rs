@@ -27,7 +27,8 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
             "The last two origins are in another zone than the proxy, where all requests arrive; only in `zones` they are \
              further away. `zone-aware` knows that, and sends them the part that the near ones are not there for.",
             "`subset` is one of five proxies that each keep to three of the five origins, which three is chance. It gets three \
-             fifths of the requests, so that its origins are as busy as those of the others.",
+             fifths of the requests, so that its origins are as busy as those of the others. It is not ranked: which origins \
+             are not its own, the bad one perhaps, is no merit.",
             "`sticky` gets no cookie back from the generator, so it is `p2c` that sets one with each answer.",
             "`prefix-affinity` sees requests without bodies, so it goes by the key alone: `rendezvous` within its bound.",
         ]
@@ -151,6 +152,7 @@ pub(crate) fn standings(findings: &Findings, situation: &str, load: u32) -> Vec<
     };
     let mut all: Vec<_> = policies
         .into_iter()
+        .filter(|policy| policy != "subset")
         .filter_map(|policy| Some((median(&values(&policy, "error-rate")?), values(&policy, "p99")?, policy)))
         .collect();
     let fewest = all.iter().map(|(errors, ..)| *errors).fold(f64::INFINITY, f64::min);
