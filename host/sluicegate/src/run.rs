@@ -81,11 +81,11 @@ async fn serve(arguments: &cli::Run, config: config::Config) -> Result<ExitCode>
     let timeout_s = server.drain_timeout().as_secs_f64();
     tracing::info!(signal, upgraded = signal.is_none(), timeout_s, "draining");
     let drained = async {
-        // A successor's is in its place, if there is one.
-        drop(door);
         if signal.is_none() {
+            door.into_iter().for_each(Door::give_up_place);
             return server.retire().await;
         }
+        drop(door);
         systemd::stopping();
         server.drain().await
     };

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tokio::net::UnixListener;
 
-/// The file of a socket, which goes with its process, unless another one has taken its place.
+/// The file of a socket, which goes with its process, unless another one has taken its place or is about to.
 pub(crate) struct SocketFile {
     /// The key that names it.
     key: &'static str,
@@ -21,6 +21,7 @@ pub(crate) struct SocketFile {
     /// Where it is.
     now: PathBuf,
     inode: u64,
+    is_left: bool,
 }
 
 impl SocketFile {
@@ -38,7 +39,7 @@ impl SocketFile {
         let listener = UnixListener::bind(&now).with_context(can_not)?;
         fs::set_permissions(&now, fs::Permissions::from_mode(0o600)).with_context(can_not)?;
         let inode = fs::symlink_metadata(&now).with_context(can_not)?.ino();
-        Ok((listener, Self { key, path: path.to_owned(), now, inode }))
+        Ok((listener, Self { key, path: path.to_owned(), now, inode, is_left: false }))
     }
 
     /// Whether a process listens there.
@@ -53,11 +54,17 @@ impl SocketFile {
         self.now.clone_from(&self.path);
         Ok(())
     }
+
+    /// Leaves the place to a successor's, which may be there at any moment: to look whether it is, and then to remove this
+    /// one, could remove that.
+    pub(crate) fn leave(mut self) {
+        self.is_left = true;
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.now).is_ok_and(|metadata| metadata.ino() == self.inode) {
+        if !self.is_left && fs::symlink_metadata(&self.now).is_ok_and(|metadata| metadata.ino() == self.inode) {
             let _ = fs::remove_file(&self.now);
         }
     }

@@ -39,6 +39,11 @@ impl Door {
         self.file.take_place()
     }
 
+    /// Leaves the place to the successor's.
+    pub(crate) fn give_up_place(self) {
+        self.file.leave();
+    }
+
     /// The next process that wants to take over.
     pub(super) async fn accept(&self) -> UnixStream {
         loop {

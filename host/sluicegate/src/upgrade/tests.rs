@@ -71,6 +71,11 @@ async fn a_door_is_nobody_elses() {
     next.take_place().unwrap();
     drop(door);
     assert!(path.exists(), "it is the next one's");
+    let mut last = Door::prepare(&path.with_extension("last")).unwrap();
+    last.take_place().unwrap();
+    last.give_up_place();
+    assert!(path.with_extension("last").exists(), "a successor may be there at any moment");
+    fs::remove_file(path.with_extension("last")).unwrap();
     drop(next);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     // What a killed process leaves behind is in nobody's way.
