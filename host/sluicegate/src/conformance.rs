@@ -140,6 +140,15 @@ impl Kit {
         Subject::new(engine, artifact, &self.config, self.seed)
     }
 
+    /// Runs a check; once more, if a call took too long. A machine that stands still for a moment can do that to any, which
+    /// ends no policy that serves; a call that is slow is so again.
+    fn look(&self, check: &Check) -> Checked {
+        match (check.run)(self) {
+            Err(Stop::Fault(Fault::Timeout { .. }, _)) => (check.run)(self),
+            outcome => outcome,
+        }
+    }
+
     /// Runs all checks in their order, or as many as are needed for the one that is asked for.
     fn run(&self, only: Option<&str>, mut found: impl FnMut(Finding)) {
         let mut blocked = None;
@@ -151,7 +160,7 @@ impl Kit {
                 (Some(sighted), _) => Verdict::Failed(sightings.swap_remove(sighted).1),
                 (None, Some(gate)) => Verdict::Skipped(format!("it does not get so far: see `{gate}`")),
                 (None, None) if !asked_for && !check.is_gate => continue,
-                (None, None) => match (check.run)(self) {
+                (None, None) => match self.look(check) {
                     Ok(detail) => Verdict::Ok(detail),
                     Err(Stop::Failed(seen)) => Verdict::Failed(seen),
                     Err(Stop::Skipped(reason)) => Verdict::Skipped(reason),
