@@ -119,7 +119,14 @@ fn an_upgrade_that_ends_before_its_time_changes_nothing() {
         command.args(["run", "--upgrade", "--config"]).arg(proxy.path("next.toml"));
         command.stderr(Stdio::piped()).spawn().unwrap()
     };
-    let ended = |upgrade: Child| {
+    let ended = |mut upgrade: Child| {
+        // One that serves would not end by itself.
+        let is_over = |_: &u32| {
+            thread::sleep(Duration::from_millis(50));
+            upgrade.try_wait().unwrap().is_some()
+        };
+        (0..400).find(is_over);
+        let _ = upgrade.kill();
         let output = upgrade.wait_with_output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
