@@ -16,6 +16,7 @@ mod fields;
 mod head;
 mod host;
 mod http2;
+mod known;
 mod names;
 mod rules;
 mod scan;
@@ -32,6 +33,7 @@ pub use violation::Violation;
 
 use chunked::Chunked;
 use head::{Body, Head};
+use known::Known;
 
 /// What a client that speaks HTTP/2 sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -77,6 +79,7 @@ pub struct Framing {
     rules: Rules,
     state: State,
     head: Head,
+    known: Known,
     heads: u64,
     is_head_begun: bool,
     refused_in_body: bool,
@@ -99,6 +102,7 @@ impl Framing {
             rules,
             state: State::Head,
             head: Head::default(),
+            known: Known::default(),
             heads: 0,
             is_head_begun: false,
             refused_in_body: false,
@@ -189,7 +193,7 @@ impl Framing {
                 return Some(Verdict::More);
             }
         }
-        match self.head.scan(rest, &self.rules) {
+        match self.head.scan(rest, &self.rules, &mut self.known) {
             Ok(None) => {
                 // An empty line in front of a request is not yet a request.
                 self.is_head_begun = self.head.is_begun();

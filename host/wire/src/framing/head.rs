@@ -5,6 +5,7 @@ use std::mem;
 use super::{
     fields::{Bounds, Fields, expect_lf},
     host::Authority,
+    known::Known,
     rules::Rules,
     scan::{target_run, token_run},
     target::{Method, Target},
@@ -39,10 +40,17 @@ pub(super) struct Head {
     method: Method,
     target: Target,
     is_http10: bool,
+    said: Said,
+    fields_start: usize,
+    fields: Fields,
+}
+
+/// What the header lines say that matters here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
     has_host: bool,
     length: Option<u64>,
     is_chunked: bool,
-    fields: Fields,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,12 +73,24 @@ impl Head {
     }
 
     /// Goes on looking. Says how long the head is, and what follows it, if it is whole.
-    pub(super) fn scan(&mut self, bytes: &[u8], rules: &Rules) -> Result<Option<(usize, Body)>, Violation> {
+    pub(super) fn scan(
+        &mut self,
+        bytes: &[u8],
+        rules: &Rules,
+        known: &mut Known,
+    ) -> Result<Option<(usize, Body)>, Violation> {
         if self.at != At::Fields {
             self.request_line(bytes, rules)?;
             if self.at != At::Fields {
                 return Ok(None);
             }
+            if self.target == Target::Local
+                && let Some((length, said)) = known.recall(&bytes[self.pos..], self.is_http10)
+            {
+                self.said = said;
+                return Ok(Some((self.pos + length, self.finish()?)));
+            }
+            self.fields_start = self.pos;
             self.fields = Fields::starting_at(self.pos);
         }
         let bounds = Bounds {
@@ -84,7 +104,10 @@ impl Head {
         let end = fields.scan(bytes, &bounds, |name, value| self.take(bytes, name, value))?;
         self.fields = fields;
         match end {
-            Some(end) => Ok(Some((end, self.finish()?))),
+            Some(end) => {
+                known.learn(&bytes[self.fields_start..end], self.is_http10, self.said);
+                Ok(Some((end, self.finish()?)))
+            }
             None => Ok(None),
         }
     }
@@ -235,7 +258,7 @@ impl Head {
     /// Section 3.2. An empty host is the right one for a target that has none.
     fn take_host(&mut self, bytes: &[u8], value: &[u8]) -> Result<(), Violation> {
         let value = value.trim_ascii();
-        if mem::replace(&mut self.has_host, true) {
+        if mem::replace(&mut self.said.has_host, true) {
             return Err(Violation::DuplicateHost);
         }
         let host = Authority::parse(value);
@@ -253,10 +276,10 @@ impl Head {
 
     fn take_length(&mut self, value: &[u8]) -> Result<(), Violation> {
         let value = value.trim_ascii();
-        if self.length.is_some() {
+        if self.said.length.is_some() {
             return Err(Violation::DuplicateLength);
         }
-        if self.is_chunked {
+        if self.said.is_chunked {
             return Err(Violation::LengthAndCoding);
         }
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
@@ -264,7 +287,7 @@ impl Head {
         }
         let digit = |length: u64, byte: &u8| length.checked_mul(10)?.checked_add(u64::from(byte - b'0'));
         let length = value.iter().try_fold(0, digit).filter(|length| *length <= LARGEST);
-        self.length = Some(length.ok_or(Violation::LengthTooLarge)?);
+        self.said.length = Some(length.ok_or(Violation::LengthTooLarge)?);
         Ok(())
     }
 
@@ -274,25 +297,25 @@ impl Head {
         if self.is_http10 {
             return Err(Violation::CodingInHttp10);
         }
-        if self.is_chunked {
+        if self.said.is_chunked {
             return Err(Violation::DuplicateCoding);
         }
-        if self.length.is_some() {
+        if self.said.length.is_some() {
             return Err(Violation::LengthAndCoding);
         }
         if !value.eq_ignore_ascii_case(b"chunked") {
             return Err(if is_coded_and_chunked(value) { Violation::UnsupportedCoding } else { Violation::BadCoding });
         }
-        self.is_chunked = true;
+        self.said.is_chunked = true;
         Ok(())
     }
 
     fn finish(&self) -> Result<Body, Violation> {
-        if !self.has_host && !self.is_http10 {
+        if !self.said.has_host && !self.is_http10 {
             return Err(Violation::MissingHost);
         }
-        let body = match self.length {
-            _ if self.is_chunked => Body::Chunked,
+        let body = match self.said.length {
+            _ if self.said.is_chunked => Body::Chunked,
             None | Some(0) => Body::Empty,
             Some(length) => Body::Sized(length),
         };

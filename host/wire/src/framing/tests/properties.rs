@@ -34,6 +34,33 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![8 => prop::sample::select(known).prop_map(<[u8]>::to_vec), 1 => prop::collection::vec(any::<u8>(), 1..4)]
 }
 
+/// Heads with lines that other heads have, too, some of them not in order.
+fn alike() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop::sample::select(vec![
+        "GET / HTTP/1.1\r\n",
+        "GET /b HTTP/1.1\r\n",
+        "\r\nGET /b HTTP/1.1\r\n",
+        "GET / HTTP/1.0\r\n",
+        "TRACE / HTTP/1.1\r\n",
+        "GET http://a/ HTTP/1.1\r\n",
+        "GET http://b/ HTTP/1.1\r\n",
+        "CONNECT a:443 HTTP/1.1\r\n",
+    ]);
+    let lines = prop::sample::select(vec![
+        "Host: a\r\n\r\n",
+        "Host: b\r\n\r\n",
+        "Host: a:443\r\n\r\n",
+        "Host: a\r\nX: 1\r\n\r\n",
+        "Host: a\r\n",
+        "Host: a\r\nContent-Length: 5\r\n\r\n",
+        "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "X: 1\r\n\r\n",
+        "Host: a\nX: 1\r\n\r\n",
+        "\r\n",
+    ]);
+    (line, lines).prop_map(|(line, lines)| [line, lines].concat().into_bytes())
+}
+
 /// Requests in order, one behind the other.
 fn requests() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let line = prop::sample::select(vec![
@@ -115,6 +142,23 @@ proptest! {
         for cut in 0..stream.len() {
             let (front, back) = stream.split_at(cut);
             prop_assert_eq!(in_pieces(Rules::default(), &[front, back]).0, expected, "cut at {}", cut);
+        }
+    }
+
+    #[test]
+    fn what_came_before_makes_no_difference(heads in prop::collection::vec(alike(), 1..12)) {
+        let mut framing = Framing::new(Rules::default());
+        for head in heads {
+            // Each by itself, and twice on a connection that has seen the others.
+            let expected = whole(Rules::default(), &head);
+            for _ in 0..2 {
+                let before = framing.clone();
+                prop_assert_eq!(framing.advance(&head), expected, "{}", head.escape_ascii());
+                prop_assert_eq!(framing.phase(), { let mut fresh = Framing::new(Rules::default()); fresh.advance(&head); fresh.phase() });
+                if framing.phase() != Phase::Idle {
+                    framing = before;
+                }
+            }
         }
     }
 
