@@ -10,7 +10,11 @@ use std::{
 use sluicegate_core::{Endpoint, HasLive, Live, OutlierWatch};
 
 use crate::{
-    cluster::ClusterSettings, load::ClusterLoad, metrics::EndpointMetrics, multiplexed::Multiplexed, upstream::Upstream,
+    cluster::ClusterSettings,
+    load::ClusterLoad,
+    metrics::EndpointMetrics,
+    multiplexed::Multiplexed,
+    upstream::{Known, Upstream},
 };
 
 /// An endpoint, as one worker uses it. It stays the same for as long as the endpoint is in the cluster.
@@ -21,6 +25,8 @@ pub(crate) struct WorkerEndpoint {
     // and those that are not needed expire.
     #[allow(clippy::vec_box)] // It comes in a box and leaves in one; it is too large to be moved otherwise.
     idle: RefCell<Vec<Box<Upstream>>>,
+    /// What the heads of its answers look like.
+    pub(crate) known: Rc<RefCell<Known>>,
     /// The connections that requests share, where HTTP/2 is spoken.
     pub(crate) multiplexed: Multiplexed,
     /// Where attempts are counted for outlier detection, if they are.
@@ -36,6 +42,7 @@ impl WorkerEndpoint {
             endpoint: Arc::clone(endpoint),
             metrics: EndpointMetrics::new(cluster, &endpoint.name),
             idle: RefCell::default(),
+            known: Rc::default(),
             multiplexed: Multiplexed::default(),
             watch: RefCell::new(endpoint.watch.clone()),
             load: Arc::clone(load),

@@ -8,13 +8,18 @@
 //! An idle connection is polled by nobody; that its endpoint closed it shows when the next request asks.
 
 mod duplex;
+mod head;
+mod known;
+mod names;
 mod receiving;
 mod sending;
 
 use std::{
+    cell::RefCell,
     io,
     net::SocketAddr,
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -40,6 +45,7 @@ use receiving::{BadAnswer, Receiving};
 use sending::Sending;
 
 pub(crate) use duplex::Duplex;
+pub(crate) use known::Known;
 pub(crate) use receiving::MAX_HEAD;
 
 /// How much is read at a time while nothing is known of what comes: most answers fit.
@@ -59,6 +65,8 @@ pub(crate) struct Upstream {
     input: BytesMut,
     /// How much of it has been looked at for the end of a head.
     seen: usize,
+    /// The endpoint's.
+    known: Rc<RefCell<Known>>,
     sending: Sending,
     receiving: Receiving,
     method: Method,
@@ -107,6 +115,7 @@ impl Upstream {
             io,
             input: BytesMut::new(),
             seen: 0,
+            known: Rc::clone(&endpoint.known),
             sending: Sending::default(),
             receiving: Receiving::None,
             method: Method::GET,
@@ -178,7 +187,8 @@ impl Upstream {
         &mut self,
         inform: &mut impl FnMut(StatusCode, &HeaderMap),
     ) -> Result<Option<Response<()>>, BadAnswer> {
-        while let Some(head) = receiving::take_head(&mut self.input, &mut self.seen)? {
+        let mut known = self.known.borrow_mut();
+        while let Some(head) = receiving::take_head(&mut self.input, &mut self.seen, &mut known)? {
             let is_interim = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
             self.informed += u32::from(is_interim);
             if self.informed > MAX_INFORMATIONAL {

@@ -18,6 +18,7 @@ use http_body::{Frame, SizeHint};
 use memchr::memchr;
 use sluicegate_wire::framing::{Chunks, Piece, Rules, is_forbidden_trailer};
 
+use super::{known::Known, names::common_name};
 use crate::headers::{is, is_of_hop, remove_named, tokens};
 
 /// Header lines of an answer, and lines of trailers. As hyper and Apache.
@@ -58,23 +59,23 @@ pub(super) enum Receiving {
 
 /// An answer's status and headers. What its headers say of this hop alone is taken in as they come, and is not among
 /// them, but for a switch of protocols, which both hops take part in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     is_http10: bool,
-    framing: Framing,
+    pub(super) framing: Framing,
 }
 
 /// What an answer's headers say of where it ends and of its connection.
-#[derive(Debug, Default)]
-struct Framing {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Framing {
     is_chunked: bool,
-    length: Option<u64>,
+    pub(super) length: Option<u64>,
     says_close: bool,
     says_keep_alive: bool,
     /// Other headers that are for this hop alone.
-    named: Vec<HeaderName>,
+    pub(super) named: Vec<HeaderName>,
 }
 
 impl Receiving {
@@ -132,12 +133,21 @@ fn invalid(error: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
 }
 
 /// Takes a head off the front of `input`, if it is whole. The first `seen` bytes have no end of a head in them.
-pub(super) fn take_head(input: &mut BytesMut, seen: &mut usize) -> Result<Option<Head>, BadAnswer> {
+pub(super) fn take_head(input: &mut BytesMut, seen: &mut usize, known: &mut Known) -> Result<Option<Head>, BadAnswer> {
+    if *seen == 0
+        && let Some((length, head)) = known.recall(input)
+    {
+        input.advance(length);
+        return Ok(Some(head));
+    }
     let Some(end) = end_of_head(input, seen) else {
         return if input.len() > MAX_HEAD { Err(BadAnswer::TooLarge) } else { Ok(None) };
     };
     *seen = 0;
-    parse_head(&input.split_to(end).freeze()).map(Some)
+    let text = input.split_to(end).freeze();
+    let head = parse_head(&text)?;
+    known.learn(&text, &head);
+    Ok(Some(head))
 }
 
 /// Behind the first empty line.
@@ -156,7 +166,8 @@ fn end_of_head(input: &[u8], seen: &mut usize) -> Option<usize> {
     None
 }
 
-fn parse_head(bytes: &Bytes) -> Result<Head, BadAnswer> {
+#[inline(never)] // Most heads are recognised (`known`).
+pub(super) fn parse_head(bytes: &Bytes) -> Result<Head, BadAnswer> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
     let status =
@@ -205,12 +216,16 @@ impl Framing {
         Ok(false)
     }
 
-    /// The announced length. Said twice, it is said once from here on.
-    fn takes_length(&mut self, value: &HeaderValue) -> Result<bool, BadAnswer> {
+    pub(super) fn length(value: &HeaderValue) -> Result<u64, BadAnswer> {
         let digits = value.as_bytes();
         let text = str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
         let number = text.and_then(|text| text.parse::<u64>().ok()).filter(|number| *number <= i64::MAX as u64);
-        let number = number.ok_or(BadAnswer::Framing("a length that is not a number"))?;
+        number.ok_or(BadAnswer::Framing("a length that is not a number"))
+    }
+
+    /// The announced length. Said twice, it is said once from here on.
+    fn takes_length(&mut self, value: &HeaderValue) -> Result<bool, BadAnswer> {
+        let number = Self::length(value)?;
         match self.length.replace(number) {
             None => Ok(true),
             Some(before) if before == number => Ok(false),
@@ -234,8 +249,11 @@ impl Framing {
 /// A header whose value is a part of `bytes`, where it was found.
 #[allow(unsafe_code)] // Checking each byte of every answer's headers a second time costs more than finding them.
 fn field(bytes: &Bytes, line: &httparse::Header<'_>) -> Result<(HeaderName, HeaderValue), BadAnswer> {
-    let name = HeaderName::from_bytes(line.name.as_bytes());
-    let name = name.map_err(|_| BadAnswer::Framing("a header with a name that none may have"))?;
+    let name = match common_name(line.name) {
+        Some(name) => name,
+        None => HeaderName::from_bytes(line.name.as_bytes())
+            .map_err(|_| BadAnswer::Framing("a header with a name that none may have"))?,
+    };
     // SAFETY: a value of which `httparse` says that it is one has only tabs and the bytes from 32 on, without 127: those
     // that `HeaderValue` may have.
     let value = unsafe { HeaderValue::from_maybe_shared_unchecked(bytes.slice_ref(line.value)) };
@@ -281,7 +299,7 @@ mod tests {
     use super::*;
 
     fn head(text: &str) -> Result<Option<Head>, BadAnswer> {
-        take_head(&mut BytesMut::from(text), &mut 0)
+        take_head(&mut BytesMut::from(text), &mut 0, &mut Known::default())
     }
 
     fn end(text: &str) -> (Receiving, bool) {
@@ -307,10 +325,10 @@ mod tests {
             let (mut input, mut seen) = (BytesMut::new(), 0);
             for byte in &text.as_bytes()[..whole - 1] {
                 input.extend_from_slice(&[*byte]);
-                assert!(take_head(&mut input, &mut seen).unwrap().is_none(), "{input:?}");
+                assert!(take_head(&mut input, &mut seen, &mut Known::default()).unwrap().is_none(), "{input:?}");
             }
             input.extend_from_slice(&text.as_bytes()[whole - 1..]);
-            let head = take_head(&mut input, &mut seen).unwrap().unwrap();
+            let head = take_head(&mut input, &mut seen, &mut Known::default()).unwrap().unwrap();
             assert_eq!(
                 (head.status.as_u16(), &head.headers["a"], &head.headers["b"]),
                 (200, &"1".parse().unwrap(), &"2".parse().unwrap())

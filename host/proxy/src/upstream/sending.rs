@@ -10,16 +10,13 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
-    request::Parts,
-};
+use http::{HeaderMap, HeaderName, header::TRAILER, request::Parts};
 use http_body::Body;
 use hyper::rt::Write;
 use sluicegate_wire::framing::is_forbidden_trailer;
 use tokio::time::{Sleep, sleep};
 
+use super::head::{encode, line};
 use crate::{body::RequestBody, headers::tokens, io::Io};
 
 /// What is kept of the memory for heads when a request is through.
@@ -78,12 +75,12 @@ impl Sending {
         self.written = 0;
         (self.has_begun, self.is_held_up, self.broken) = (false, false, None);
         (self.gathers, self.turns) = (false, 0);
-        encode(head, &mut self.lines);
-        self.framing = length_of(&head.headers).map_or(Framing::Chunked, Framing::Sized);
+        let said = encode(head, &mut self.lines);
+        self.framing = said.length().map_or(Framing::Chunked, Framing::Sized);
         let has_body = !body.is_end_stream() && self.framing != Framing::Sized(0);
         self.body = has_body.then_some(body);
         self.announced.clear();
-        if has_body {
+        if has_body && said.has_trailers {
             let names = head.headers.get_all(TRAILER).iter().flat_map(tokens);
             let names = names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
             self.announced.extend(names.take(MAX_ANNOUNCED));
@@ -93,7 +90,7 @@ impl Sending {
             self.lines.truncate(self.lines.len() - 2);
             self.lines.extend_from_slice(b"expect: 100-continue\r\n\r\n");
         }
-        if !has_body && head.headers.contains_key(TRANSFER_ENCODING) {
+        if !has_body && said.is_chunked {
             // A body of which it is known already that nothing comes ends all the same.
             self.lines.extend_from_slice(b"0\r\n\r\n");
         }
@@ -322,35 +319,6 @@ impl Sending {
         }
         Poll::Ready(Ok(()))
     }
-}
-
-/// The length that a request announces. Its framing was checked before.
-fn length_of(headers: &HeaderMap) -> Option<u64> {
-    if headers.is_empty() || headers.contains_key(TRANSFER_ENCODING) {
-        return None;
-    }
-    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
-}
-
-/// A request's head as it goes over the wire. `http`'s types hold nothing that would end a line.
-fn encode(head: &Parts, lines: &mut Vec<u8>) {
-    lines.extend_from_slice(head.method.as_str().as_bytes());
-    lines.push(b' ');
-    lines.extend_from_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
-    lines.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in &head.headers {
-        line(name.as_ref(), value, lines);
-    }
-    lines.extend_from_slice(b"\r\n");
-}
-
-fn line(name: &[u8], value: &HeaderValue, lines: &mut Vec<u8>) {
-    let value = value.as_bytes();
-    lines.reserve(name.len() + value.len() + 4);
-    lines.extend_from_slice(name);
-    lines.extend_from_slice(b": ");
-    lines.extend_from_slice(value);
-    lines.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

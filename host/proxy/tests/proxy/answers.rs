@@ -165,3 +165,49 @@ async fn a_length_said_twice_is_said_once() {
     let response = proxy.connect().await.get("/").await;
     assert_eq!(response.headers.iter().filter(|(name, _)| name == "content-length").count(), 1, "{response:?}");
 }
+
+#[tokio::test]
+async fn heads_that_are_alike_and_heads_that_are_not_arrive_as_they_are() {
+    // Over and over, on one connection: the same, another value, another line, one less, others that are framed otherwise.
+    /// As sent, and what has to arrive: the body, and some headers.
+    type Answer = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+    const ANSWERS: [Answer; 9] = [
+        ("200 OK\r\nServer: a\r\nX-A: 1\r\nContent-Length: 2\r\n\r\nok", "ok", &[("server", "a"), ("x-a", "1")]),
+        ("200 OK\r\nServer: a\r\nX-A: 1\r\nContent-Length: 2\r\n\r\nok", "ok", &[("server", "a"), ("x-a", "1")]),
+        (
+            "200 OK\r\nServer: b\r\nX-A: 22\r\nContent-Length: 5\r\n\r\nhello",
+            "hello",
+            &[("server", "b"), ("x-a", "22")],
+        ),
+        ("404 Not Found\r\nServer: a\r\nX-A: 1\r\nContent-Length: 2\r\n\r\nno", "no", &[("server", "a"), ("x-a", "1")]),
+        ("200 OK\r\nServer: a\r\nContent-Length: 2\r\n\r\nok", "ok", &[("server", "a")]),
+        ("200 OK\r\nServer: a\r\nX-A: 1\r\nContent-Length: 0\r\n\r\n", "", &[("server", "a"), ("x-a", "1")]),
+        ("200 OK\r\nServer: a\r\nX-A: 1\r\nX-A: 2\r\nContent-Length: 2\r\n\r\nok", "ok", &[("x-a", "1"), ("x-a", "2")]),
+        ("200 OK\r\nServer: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "ok", &[("server", "a")]),
+        ("200 OK\r\nServer: a\r\nConnection: x-b\r\nX-B: 1\r\nContent-Length: 2\r\n\r\nok", "ok", &[("server", "a")]),
+    ];
+    let origin = Origin::new(|mut wire, _| async move {
+        while let Some(request) = wire.request().await {
+            let number: usize = request.start.split(['/', ' ']).nth(2).unwrap().parse().unwrap();
+            wire.send(&format!("HTTP/1.1 {}", ANSWERS[number].0)).await;
+        }
+    })
+    .await;
+    let proxy = Proxy::new(&[origin.address], QUICK).await;
+    let mut client = proxy.connect().await;
+    // Every pair of them follows on each other at least once.
+    let orders =
+        (0..ANSWERS.len()).flat_map(|step| (0..ANSWERS.len()).map(move |at| (at * (step + 1)) % ANSWERS.len()));
+    for number in orders {
+        let response = client.get(&format!("/{number}")).await;
+        let (head, body, headers) = ANSWERS[number];
+        assert_eq!((response.status().to_string().as_str(), response.text()), (&head[..3], body), "{number}");
+        for (name, value) in headers {
+            let is_there = response.headers.iter().any(|(own, said)| own == name && said == value);
+            assert!(is_there, "{number}: {name}: {value} in {response:?}");
+        }
+        assert_eq!(response.header("x-b"), None, "{number}");
+        assert_eq!(response.headers.iter().filter(|(name, _)| name == "server").count(), 1, "{number}");
+    }
+    assert_eq!(origin.connections(), 1);
+}
