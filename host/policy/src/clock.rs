@@ -9,9 +9,13 @@
 
 use std::time::{Duration, Instant};
 
-/// Nanoseconds since the clock was made. Copies agree with each other, on every thread.
+/// Nanoseconds since the clock was made. Copies agree with each other, on every thread. Each is a pointer to what was
+/// measured once, which stays for as long as the process does: every request and attempt has a copy.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub struct Clock(&'static Calibration);
+
+#[derive(Debug)]
+struct Calibration {
     origin: Instant,
     counter: Option<Counter>,
     overhead_ns: u64,
@@ -30,7 +34,7 @@ impl Clock {
     // The only place that reads std's clock for the data path.
     #[allow(clippy::disallowed_methods)]
     pub fn start() -> Self {
-        let mut clock = Self { origin: Instant::now(), counter: None, overhead_ns: 0 };
+        let mut clock = Calibration { origin: Instant::now(), counter: None, overhead_ns: 0 };
         if tsc::is_steady() {
             let first = Bracket::tightest(clock.origin);
             while clock.origin.elapsed() < Duration::from_millis(2) {
@@ -45,12 +49,29 @@ impl Clock {
             })
             .min()
             .unwrap_or(0);
-        clock
+        Self(Box::leak(Box::new(clock)))
     }
 
     /// Now, in nanoseconds.
     #[inline]
     pub fn now(&self) -> u64 {
+        self.0.now()
+    }
+
+    /// What a pair of reads shows when nothing lies between them, in nanoseconds.
+    pub fn overhead_ns(&self) -> u64 {
+        self.0.overhead_ns
+    }
+
+    /// What is read: the processor's counter, or `std`'s clock.
+    pub fn source(&self) -> &'static str {
+        if self.0.counter.is_some() { "tsc" } else { "std" }
+    }
+}
+
+impl Calibration {
+    #[inline]
+    fn now(&self) -> u64 {
         match self.counter {
             Some(Counter { origin, scale }) => {
                 // Counters of different processors may differ by a few ticks: time must not wrap below the origin.
@@ -64,16 +85,6 @@ impl Clock {
     #[allow(clippy::disallowed_methods)]
     fn elapsed(&self) -> u64 {
         self.origin.elapsed().as_nanos() as u64
-    }
-
-    /// What a pair of reads shows when nothing lies between them, in nanoseconds.
-    pub fn overhead_ns(&self) -> u64 {
-        self.overhead_ns
-    }
-
-    /// What is read: the processor's counter, or `std`'s clock.
-    pub fn source(&self) -> &'static str {
-        if self.counter.is_some() { "tsc" } else { "std" }
     }
 }
 

@@ -269,6 +269,7 @@ impl Seat {
     }
 
     /// After a call of a policy that may have asked for something: what it was, of a pick.
+    #[inline(never)]
     fn settle(&mut self) -> Option<Box<Reply>> {
         let occupant = self.occupant.as_mut().filter(|occupant| occupant.uses.asking)?;
         let asked = occupant.lane.asked();
@@ -286,6 +287,7 @@ impl Seat {
         reply
     }
 
+    #[cold]
     fn fall_back(&mut self, began: u64, request: &RequestHead, reason: FallbackReason) -> Option<Picked> {
         let index = self.fallback.pick(&self.snapshot, &request.tried)?;
         self.fallback_metrics.picked(reason);
@@ -328,6 +330,7 @@ impl Seat {
         }
     }
 
+    #[cold]
     fn fault(&mut self, fault: Fault) {
         let Some(occupant) = &self.occupant else { return };
         if let Some(metrics) = &mut self.metrics {

@@ -116,10 +116,12 @@ impl Body for RequestBody {
 /// A body for a client.
 pub(crate) struct ResponseBody(Kind);
 
-#[allow(clippy::large_enum_variant)] // The large one is the usual one.
 enum Kind {
     Text(Option<Bytes>),
-    Relay(Relay),
+    /// An endpoint's that is here already, as most are. What else it takes to stream one would make every response larger,
+    /// and a response is moved many times on its way through hyper.
+    Whole(Option<Bytes>, Record),
+    Streamed(Box<Relay>),
 }
 
 /// Why a body broke off.
@@ -197,27 +199,22 @@ impl ResponseBody {
             if let Some(whole) = upstream.take_whole() {
                 attempt.release(upstream);
                 attempt.finish(Outcome::Answered);
-                let here = Source::Here((!whole.is_empty()).then_some(whole));
-                return Self(Kind::Relay(Relay::new(here, None, record)));
+                return Self(Kind::Whole((!whole.is_empty()).then_some(whole), record));
             }
             source = match upstream.is_early() {
                 true => Source::Early(Duplex::new(upstream)),
                 false => Source::Http1(upstream),
             };
         }
-        let mut relay = Relay::new(source, Some(attempt), record);
+        let mut relay = Box::new(Relay { source, attempt: Some(attempt), record, watch: Watch::default() });
         if relay.source.is_end_stream() {
             relay.finish(Outcome::Answered);
         }
-        Self(Kind::Relay(relay))
+        Self(Kind::Streamed(relay))
     }
 }
 
 impl Relay {
-    fn new(source: Source, attempt: Option<Attempt>, record: Record) -> Self {
-        Self { source, attempt, record, watch: Watch::default() }
-    }
-
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> PolledFrame {
         ready!(self.record.poll_wanted(cx));
         let frame = self.source.poll_frame(cx);
@@ -277,21 +274,29 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
         match &mut self.0 {
             Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Kind::Relay(relay) => relay.poll_frame(cx),
+            Kind::Whole(data, record) => {
+                ready!(record.poll_wanted(cx));
+                let data = data.take();
+                record.bytes += data.as_ref().map_or(0, |data| data.len() as u64);
+                Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+            }
+            Kind::Streamed(relay) => relay.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Text(text) => text.is_none(),
-            Kind::Relay(relay) => relay.source.is_end_stream(),
+            Kind::Text(text) | Kind::Whole(text, _) => text.is_none(),
+            Kind::Streamed(relay) => relay.source.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Kind::Relay(relay) => relay.source.size_hint(),
+            Kind::Text(text) | Kind::Whole(text, _) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Kind::Streamed(relay) => relay.source.size_hint(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue,
     header::{FORWARDED, HOST},
 };
 use sluicegate_core::Rng;
@@ -66,19 +66,14 @@ impl Forwarding {
 }
 
 /// Finds out who the client is, and tells the endpoint what it can't see: the client, and what it asked for.
-pub(crate) fn forward_client(hop: &Hop, headers: &mut HeaderMap, client: &ClientConnection) -> IpAddr {
+pub(crate) fn forward_client(hop: &mut Hop, headers: &mut HeaderMap, client: &ClientConnection) -> IpAddr {
     let forwarding = &client.listener.settings.forwarding;
     let peer = client.address.ip().to_canonical();
     let name = match forwarding.format {
         Format::XForwardedFor => FORWARDED_FOR,
         Format::Forwarded => FORWARDED,
     };
-    let found = if client.is_trusted {
-        let lines = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
-        client_address(forwarding.format, lines, peer, &forwarding.trust)
-    } else {
-        peer
-    };
+    let found = if client.is_trusted { said_address(&name, headers, forwarding, peer) } else { peer };
     match forwarding.format {
         Format::XForwardedFor => {
             if hop.has_forwarded {
@@ -88,9 +83,9 @@ pub(crate) fn forward_client(hop: &Hop, headers: &mut HeaderMap, client: &Client
                 headers.insert(FORWARDED_PROTO, client.scheme.clone());
             }
             if !(client.is_trusted && hop.has_forwarded_host)
-                && let Some(host) = &hop.host
+                && let Some(host) = hop.host.take()
             {
-                headers.insert(FORWARDED_HOST, host.clone());
+                headers.insert(FORWARDED_HOST, host);
             }
             // A line of its own continues the list that is there (RFC 9110, section 5.3).
             headers.append(name, client.forwarded_for.clone());
@@ -110,6 +105,13 @@ pub(crate) fn forward_client(hop: &Hop, headers: &mut HeaderMap, client: &Client
     found
 }
 
+/// The client's address, as those in front say it.
+#[inline(never)]
+fn said_address(name: &HeaderName, headers: &HeaderMap, forwarding: &Forwarding, peer: IpAddr) -> IpAddr {
+    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    client_address(forwarding.format, lines, peer, &forwarding.trust)
+}
+
 /// How the client came, where a trusted proxy has said it, too: behind one that ends TLS, it is not how the proxy did.
 /// To be asked after [`forward_client`].
 pub(crate) fn scheme_of<'a>(headers: &'a HeaderMap, client: &'a ClientConnection) -> &'a HeaderValue {
@@ -117,6 +119,7 @@ pub(crate) fn scheme_of<'a>(headers: &'a HeaderMap, client: &'a ClientConnection
     said.unwrap_or(&client.scheme)
 }
 
+#[inline(never)]
 fn element(headers: &HeaderMap, client: &ClientConnection, peer: IpAddr) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let proto = client.scheme.to_str().ok();
@@ -142,11 +145,13 @@ fn has_request_id(headers: &HeaderMap) -> bool {
     ids.next().is_some_and(is_good) && ids.next().is_none()
 }
 
+#[inline(never)]
 fn new_request_id(rng: &mut Rng) -> HeaderValue {
     let id = RequestId::new([rng.next_u64(), rng.next_u64()]).uuid();
     value(&id)
 }
 
+#[inline(never)]
 fn settle_trace(headers: &mut HeaderMap, trace: Trace, rng: &mut Rng) {
     let parent = {
         let mut parents = headers.get_all(TRACE_PARENT).iter();
@@ -178,8 +183,6 @@ fn value(text: &[u8]) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -113,6 +113,7 @@ pub(crate) fn clean_of_connection(headers: &mut HeaderMap) {
     }
 }
 
+#[inline(never)]
 fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
     for value in headers.get_all(TRANSFER_ENCODING) {
         hop.has_other_coding |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
@@ -136,6 +137,7 @@ fn clean_others(headers: &mut HeaderMap, hop: &mut Hop) {
 }
 
 /// Removes `Connection` and what it names. False when that would take too long.
+#[inline(never)]
 fn clean_connection(headers: &mut HeaderMap) -> bool {
     let says_nothing_else = |value: &HeaderValue| matches!(value.as_bytes(), b"keep-alive" | b"close" | b"Keep-Alive");
     if !headers.get_all(CONNECTION).iter().all(says_nothing_else) {

@@ -33,6 +33,7 @@ mod metrics;
 mod mirror;
 mod multiplexed;
 mod prober;
+mod rare;
 mod record;
 mod reply;
 mod request;

@@ -39,6 +39,8 @@ pub(crate) struct Copying {
 }
 
 /// Sends a copy of a request to a cluster, when all of its body has passed; with a body of up to `limit` bytes.
+#[cold]
+#[inline(never)]
 pub(crate) fn mirror(cluster: &Rc<Cluster>, limit: usize, inbound: &mut Inbound, client: &ClientConnection) {
     let worker = &client.worker;
     if inbound.is_upgrade {

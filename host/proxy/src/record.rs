@@ -27,7 +27,7 @@ use crate::{
     headers::{REQUEST_ID, TRACE_PARENT},
     metrics::ClusterMetrics,
     route::WorkerRoute,
-    timer::LazyTimer,
+    timer::{LazyTimer, nanos},
     upload::Upload,
 };
 
@@ -145,6 +145,13 @@ impl Record {
         }
     }
 
+    /// It sets out for its cluster, which may have a limit for the time of all of it. The route's own comes first.
+    pub(crate) fn sets_out(&mut self, limit: Option<Duration>, upload: Option<Rc<Upload>>) {
+        let timeout = self.route.as_ref().and_then(|route| route.route.timeout).or(limit);
+        self.deadline = timeout.map_or(u64::MAX, |timeout| self.began.saturating_add(nanos(timeout)));
+        self.upload = upload;
+    }
+
     /// It is known who the client is, and what the request is called.
     pub(crate) fn identify(&mut self, head: &RequestHead) {
         if let Some(log) = &mut self.log {
@@ -189,7 +196,7 @@ impl Record {
 
     /// What a gRPC call's headers or trailers say of how it went: the status that it counts as, if it failed.
     pub(crate) fn grpc_failed(&mut self, said: &HeaderMap) -> Option<StatusCode> {
-        let failed = grpc::failed(said).filter(|_| self.is_grpc);
+        let failed = if self.is_grpc { grpc::failed(said) } else { None };
         // An attempt before this one may have failed.
         self.counts_as = failed;
         failed
@@ -279,6 +286,7 @@ impl Record {
         self.cluster.as_ref().map_or(&self.client.worker.metrics.unrouted, |cluster| &cluster.metrics)
     }
 
+    #[inline(never)]
     fn log(&self, log: &Log, ns: u64) {
         let client: &dyn Display = log.client.as_ref().map_or(&self.client.address, |client| client);
         tracing::info!(

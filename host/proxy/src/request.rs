@@ -158,7 +158,7 @@ pub(crate) fn admit(request: Request<ClientBody>, client: &ClientConnection) -> 
         hop.upgrade = None;
     }
     let is_upgrade = hop.is_special() && forward_hop(&hop, &mut parts.headers)?;
-    let from = forward_client(&hop, &mut parts.headers, client);
+    let from = forward_client(&mut hop, &mut parts.headers, client);
     name_request(&hop, &mut parts.headers, client);
     if parts.headers.len() > parts.headers.keys_len() {
         join_cookies(&mut parts.headers);
@@ -193,6 +193,7 @@ pub(crate) fn admit(request: Request<ClientBody>, client: &ClientConnection) -> 
 const FIELD: usize = 32;
 
 /// HTTP/2 leaves room for what HTTP/1.1 would not let pass, and for many heads at a time.
+#[inline(never)]
 fn check_http2(parts: &Parts, has_body: bool, client: &ClientConnection) -> Result<Held, Failure> {
     let head = Http2Head {
         method: parts.method.as_str().as_bytes(),
@@ -211,26 +212,8 @@ fn check_http2(parts: &Parts, has_body: bool, client: &ClientConnection) -> Resu
 
 /// One host, in `Host`; one target, in origin form (RFC 9112, sections 3.2 and 3.3).
 fn settle_target(parts: &mut Parts, hop: &mut Hop, client: &ClientConnection) -> Result<(), Failure> {
-    if let Some(authority) = parts.uri.authority() {
-        // An absolute target overrides `Host`. HTTP/2 has its own place for it, and a proxy in front of this one may
-        // have judged by the other (RFC 9113, section 8.3.1).
-        let host = HeaderValue::from_str(authority.as_str()).ok().filter(|host| is_host(host.as_bytes()));
-        let host = host.ok_or(Failure::BadRequest("bad host in the target"))?;
-        let is_other = |other: &HeaderValue| !other.as_bytes().eq_ignore_ascii_case(host.as_bytes());
-        if parts.version == Version::HTTP_2 && parts.headers.get_all(HOST).iter().any(is_other) {
-            return Err(Failure::BadRequest("two different hosts"));
-        }
-        let path = match parts.uri.path_and_query() {
-            // An absolute target may have a query and no path: in text, it gets one (RFC 9112, section 3.2.1).
-            Some(path) if path.as_str().starts_with('?') => {
-                PathAndQuery::try_from(path.to_string()).map_err(|_| Failure::BadRequest("bad query in the target"))?
-            }
-            Some(path) => path.clone(),
-            None => PathAndQuery::from_static("/"),
-        };
-        parts.uri = path.into();
-        set_host(host, parts, hop);
-        return Ok(());
+    if parts.uri.authority().is_some() {
+        return settle_absolute(parts, hop);
     }
     match &hop.host {
         Some(_) if hop.has_other_host => Err(Failure::BadRequest("more than one Host header")),
@@ -244,6 +227,31 @@ fn settle_target(parts: &mut Parts, hop: &mut Hop, client: &ClientConnection) ->
         }
         None => Err(Failure::BadRequest("missing Host header")),
     }
+}
+
+/// The same of a target that names its host.
+#[inline(never)]
+fn settle_absolute(parts: &mut Parts, hop: &mut Hop) -> Result<(), Failure> {
+    let Some(authority) = parts.uri.authority() else { return Ok(()) };
+    // An absolute target overrides `Host`. HTTP/2 has its own place for it, and a proxy in front of this one may
+    // have judged by the other (RFC 9113, section 8.3.1).
+    let host = HeaderValue::from_str(authority.as_str()).ok().filter(|host| is_host(host.as_bytes()));
+    let host = host.ok_or(Failure::BadRequest("bad host in the target"))?;
+    let is_other = |other: &HeaderValue| !other.as_bytes().eq_ignore_ascii_case(host.as_bytes());
+    if parts.version == Version::HTTP_2 && parts.headers.get_all(HOST).iter().any(is_other) {
+        return Err(Failure::BadRequest("two different hosts"));
+    }
+    let path = match parts.uri.path_and_query() {
+        // An absolute target may have a query and no path: in text, it gets one (RFC 9112, section 3.2.1).
+        Some(path) if path.as_str().starts_with('?') => {
+            PathAndQuery::try_from(path.to_string()).map_err(|_| Failure::BadRequest("bad query in the target"))?
+        }
+        Some(path) => path.clone(),
+        None => PathAndQuery::from_static("/"),
+    };
+    parts.uri = path.into();
+    set_host(host, parts, hop);
+    Ok(())
 }
 
 fn set_host(host: HeaderValue, parts: &mut Parts, hop: &mut Hop) {
@@ -292,6 +300,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Says to the next hop what was said to this one. Whether the client asks for another protocol.
+#[cold]
+#[inline(never)]
 fn forward_hop(hop: &Hop, headers: &mut HeaderMap) -> Result<bool, Failure> {
     if hop.has_other_coding {
         return Err(Failure::NotSupported("a transfer coding other than chunked"));

@@ -18,6 +18,8 @@ pub(crate) fn answer(response: Response<Bytes>, mut record: Record) -> Response<
 }
 
 /// A response that says what failed; counts and logs it.
+#[cold]
+#[inline(never)]
 pub(crate) fn respond(failure: &Failure, mut record: Record) -> Response<ResponseBody> {
     let (label, status) = (failure.label(), failure.status());
     tracing::debug!(error = label, origin = failure.origin().label(), "{failure}");

@@ -33,6 +33,8 @@ pub(crate) struct WebSocket {
 
 impl WebSocket {
     /// Makes the GET of HTTP/1.1 out of a CONNECT, which has to be one for a WebSocket.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn begin(
         parts: &mut request::Parts,
         body: &mut ClientBody,
@@ -67,6 +69,8 @@ impl WebSocket {
     }
 
     /// Says in HTTP/2's way that the endpoint has switched, and carries what follows in a task of its own.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn open(self, head: &mut response::Parts, mut tunnel: Box<Tunnel>) {
         head.status = StatusCode::OK;
         for name in [CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, UPGRADE] {

@@ -32,6 +32,7 @@ impl Seat {
     }
 
     /// A pick while there is a trial, or somebody who looks.
+    #[inline(never)]
     pub(super) fn pick_watched(&mut self, hash: u64, request: &mut RequestHead) -> Option<Picked> {
         let attempt = request.tried.len() as u32;
         let picked = match self.trial {

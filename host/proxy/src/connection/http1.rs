@@ -14,7 +14,7 @@ use super::{
     checked::Checked,
     walk::{begin, finish},
 };
-use crate::{body::ResponseBody, client_body::ClientBody, io::Io};
+use crate::{body::ResponseBody, client_body::ClientBody, io::Io, rare::rare};
 
 /// How many headers hyper reads by itself. To be told a number costs it an allocation per request.
 const HEADERS: usize = 100;
@@ -64,7 +64,7 @@ async fn serve_some(client: &Rc<ClientConnection>, checked: Checked) -> hyper::R
         return Ok(read_buf.is_empty().then_some(io));
     }
     if let (Some(tunnel), Some((io, held))) = (tunnel, io.into_tunnel()) {
-        tunnel.run(io, &[&read_buf, &held[..]].concat()).await;
+        rare(tunnel.run(io, &[&read_buf, &held[..]].concat())).await;
     }
     Ok(None)
 }

@@ -1,8 +1,16 @@
 //! A request's walk, from the connection that it comes over to its answer.
 
-use std::{convert::Infallible, error::Error, net::SocketAddr, rc::Rc};
+use std::{
+    convert::Infallible,
+    error::Error,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
 
 use http::{Request, Response};
+use pin_project_lite::pin_project;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
@@ -20,10 +28,11 @@ use crate::{
     limits::Admission,
     listener::Listener,
     max_forwards,
+    rare::rare,
     record::Record,
     request::{Inbound, admit},
     respond::{answer, respond},
-    route::Step,
+    route::{Step, WorkerRoute},
     timer::LazyTimer,
     worker::Worker,
 };
@@ -43,8 +52,7 @@ pub(crate) async fn run(
     let (stream, mut greeting) = if listener.is_plain() {
         (Stream::Plain(stream), Greeting::default())
     } else {
-        // In a box, because it would make the future of every connection larger, for as long as that lives.
-        match timeout(worker.limits.handshake_timeout, Box::pin(greet(&listener, stream, address))).await {
+        match timeout(worker.limits.handshake_timeout, rare(greet(&listener, stream, address))).await {
             Ok(Some(greeted)) => greeted,
             Ok(None) | Err(_) => return worker.metrics.handshakes_failed.increment(1),
         }
@@ -56,7 +64,7 @@ pub(crate) async fn run(
     let client = Rc::new(ClientConnection::new(&worker, &listener, (address, local), &greeting, traffic));
     let _registration = worker.register(&client);
     let result: Result<(), Box<dyn Error>> = if greeting.is_http2 {
-        http2::serve(client, io).await.map_err(Into::into)
+        rare(http2::serve(client, io)).await.map_err(Into::into)
     } else {
         http1::serve(client, io).await.map_err(Into::into)
     };
@@ -117,16 +125,40 @@ pub(super) fn begin(
 }
 
 /// The rest of it.
-pub(super) async fn finish(begun: Begun) -> Result<Response<ResponseBody>, Infallible> {
+pub(super) fn finish(begun: Begun) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
     match begun {
         Begun::Forward(cluster, inbound, record) => {
             let changing = record.route.as_ref().filter(|route| !route.route.response_headers.is_empty()).cloned();
-            let mut response = exchange(cluster, inbound, record).await;
-            if let Some(route) = changing {
-                route.route.response_headers.apply(response.headers_mut());
-            }
-            Ok(response)
+            Rest { exchange: Some(exchange(cluster, inbound, record)), changing, answered: None }
         }
-        Begun::Answered(response) => Ok(*response),
+        Begun::Answered(response) => Rest { exchange: None, changing: None, answered: Some(response) },
+    }
+}
+
+pin_project! {
+    /// An `async fn` would keep what it is given beside what becomes of it, and is moved whole with every request.
+    struct Rest<F> {
+        #[pin]
+        exchange: Option<F>,
+        // The route, if it changes the headers of responses.
+        changing: Option<Rc<WorkerRoute>>,
+        answered: Option<Box<Response<ResponseBody>>>,
+    }
+}
+
+impl<F: Future<Output = Response<ResponseBody>>> Future for Rest<F> {
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let rest = self.project();
+        let Some(exchange) = rest.exchange.as_pin_mut() else {
+            let response = rest.answered.take().expect("a future is not polled behind its end");
+            return Poll::Ready(Ok(*response));
+        };
+        let mut response = ready!(exchange.poll(cx));
+        if let Some(route) = rest.changing {
+            route.route.response_headers.apply(response.headers_mut());
+        }
+        Poll::Ready(Ok(response))
     }
 }

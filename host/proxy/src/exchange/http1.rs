@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, mem, task::Poll};
 
-use http::{HeaderMap, StatusCode, header::UPGRADE};
+use http::{HeaderMap, Response, StatusCode, header::UPGRADE};
 
 use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of, no_answer};
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     endpoint::WorkerEndpoint,
     failure::Failure,
     headers,
+    rare::rare,
     record::Record,
     request::Inbound,
     upstream::{Broken, Upstream},
@@ -37,9 +38,8 @@ pub(super) async fn send(
                 upstream
             }
             None => {
-                // In a box, because it is rare and would make every request's future larger.
                 let ends = record.client.ends(inbound.head.client);
-                let upstream = Box::pin(Upstream::open(endpoint, settings, Some(ends))).await?;
+                let upstream = rare(Upstream::open(endpoint, settings, Some(ends))).await?;
                 endpoint.metrics.connections_opened.increment(1);
                 now = clock.now();
                 attempt.connected(now);
@@ -61,17 +61,10 @@ pub(super) async fn send(
         match answer {
             Some(Ok(response)) => {
                 let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                let source = if let Some(websocket) = &inbound.websocket
-                    && (is_switch && !websocket.is_accepted(response.headers()) || response.status().is_success())
-                {
-                    return Err(bad_response(endpoint, "neither a WebSocket handshake nor a refusal".into()));
-                } else if !is_switch {
-                    Source::Http1(upstream)
-                } else if inbound.is_upgrade && is_offered(&inbound.head.parts.headers, response.headers()) {
-                    Source::Switched(upstream)
-                } else {
-                    return Err(bad_response(endpoint, "a switch of protocols that nobody asked for".into()));
-                };
+                if is_switch || inbound.websocket.is_some() {
+                    check_switch(endpoint, inbound, &response)?;
+                }
+                let source = if is_switch { Source::Switched(upstream) } else { Source::Http1(upstream) };
                 return accept(endpoint, attempt, response, source);
             }
             Some(Err(_)) if let Some(upload) = deadline.upload.filter(|upload| upload.broke.get()) => {
@@ -86,6 +79,22 @@ pub(super) async fn send(
     }
 }
 
+/// Whether an endpoint may switch protocols, or not switch them, as it does.
+#[cold]
+#[inline(never)]
+fn check_switch(endpoint: &WorkerEndpoint, inbound: &Inbound, response: &Response<()>) -> Result<(), Failure> {
+    let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if let Some(websocket) = &inbound.websocket
+        && (is_switch && !websocket.is_accepted(response.headers()) || response.status().is_success())
+    {
+        return Err(bad_response(endpoint, "neither a WebSocket handshake nor a refusal".into()));
+    }
+    if is_switch && !(inbound.is_upgrade && is_offered(&inbound.head.parts.headers, response.headers())) {
+        return Err(bad_response(endpoint, "a switch of protocols that nobody asked for".into()));
+    }
+    Ok(())
+}
+
 /// Whether an endpoint switches to what it was offered, and says so (RFC 9110, section 7.8).
 fn is_offered(asked: &HeaderMap, answer: &HeaderMap) -> bool {
     let offered = asked.get(UPGRADE).into_iter().flat_map(headers::tokens).collect::<Vec<_>>();
@@ -94,6 +103,8 @@ fn is_offered(asked: &HeaderMap, answer: &HeaderMap) -> bool {
 }
 
 /// Puts the request back in its place, if it may be sent again to the same endpoint. Otherwise says what broke.
+#[cold]
+#[inline(never)]
 fn recover(
     broken: Broken,
     endpoint: &WorkerEndpoint,

@@ -13,6 +13,11 @@
 //! Nothing else is sent twice.
 //!
 //! The two versions of HTTP that an endpoint may speak have a file each: `http1` and `http2`.
+//!
+//! Every request moves the future of all this at least once, so it is kept small: what is rare is in a box of its own.
+
+// An `async fn` keeps each of its arguments twice, as it was given and as it is used.
+#![allow(clippy::manual_async_fn)]
 
 mod hedge;
 mod http1;
@@ -32,9 +37,10 @@ use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CONNECTION, UPGRADE},
+    response,
 };
 use sluicegate_core::{EndpointId, Outcome, Resource};
-use sluicegate_policy::{DECLINE, Picked, Rejection, Reply};
+use sluicegate_policy::{DECLINE, Draw, Hedge, Picked, Rejection, Reply};
 
 use crate::{
     attempt::Attempt,
@@ -46,6 +52,7 @@ use crate::{
     failure::Failure,
     headers,
     load::place,
+    rare::rare,
     record::Record,
     reply::{set_request_headers, set_response_headers},
     request::Inbound,
@@ -55,6 +62,7 @@ use crate::{
     upload::Upload,
     websocket::WebSocket,
 };
+use hedge::Try;
 use retries::Retries;
 
 pub(crate) use http2::to_http2;
@@ -67,109 +75,150 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 type Answer = (Response<()>, Source);
 
 /// Gets an answer for a request from one of the cluster's endpoints, or says why there is none.
-pub(crate) async fn exchange(
+pub(crate) fn exchange(
     cluster: Rc<Cluster>,
     mut inbound: Box<Inbound>,
     mut record: Record,
-) -> Response<ResponseBody> {
-    let clock = record.client.worker.clock;
-    let settings = cluster.settings();
-    let timeout = record.route.as_ref().and_then(|route| route.route.timeout).or(settings.request_timeout);
-    record.deadline = timeout.map_or(u64::MAX, |timeout| record.began.saturating_add(nanos(timeout)));
-    record.upload = inbound.body.upload();
-    if record.upload.is_some() {
-        let bytes = cluster.needs().body_prefix as usize;
-        if bytes > 0 {
-            // In a box, because it is rare and would make every request's future larger.
-            Box::pin(inbound.read_prefix(bytes)).await;
+) -> impl Future<Output = Response<ResponseBody>> {
+    async move {
+        let settings = cluster.settings();
+        record.sets_out(settings.request_timeout, inbound.body.upload());
+        if record.upload.is_some() {
+            let bytes = cluster.needs().body_prefix as usize;
+            if bytes > 0 {
+                rare(inbound.read_prefix(bytes)).await;
+            }
         }
-    }
-    let mut retries = Retries::new(&cluster, &settings, &mut inbound, record.is_grpc);
-    let mut now = record.began;
-    let (mut last, mut said) = (None, None);
-    loop {
-        let place = match place(Rc::clone(&cluster), Resource::Requests, &settings) {
-            Ok(place) => place,
-            Err(failure) => return respond(&failure, record),
-        };
-        let (endpoint, mut picked) = match choose(&cluster, now, &mut inbound, &mut said) {
-            Choice::Endpoint(endpoint, picked) => (endpoint, picked),
-            Choice::Rejected(picked) => return reject(picked, record),
-            Choice::Nobody => {
-                let none = || Failure::NoEndpoint { cluster: Arc::clone(&cluster.name) };
-                return respond(&last.unwrap_or_else(none), record);
-            }
-        };
-        record.picked(&endpoint, &mut picked);
-        let mut attempt = Attempt::begin(&cluster, &endpoint, (picked.at, picked.draw), clock, place);
-        if let Some(mut reply) = picked.reply {
-            set_request_headers(&mut reply, &mut inbound.head.parts.headers);
-            said = Some(reply);
-        }
-        let (sent, endpoint, mut attempt) = match said.as_mut().and_then(|said| said.hedge.take()) {
-            None => {
-                let sent = send_in_time(&endpoint, &settings, &record, &mut attempt, picked.at, &mut inbound).await;
-                (sent, endpoint, attempt)
-            }
-            // In a box, because it is rare and would make every request's future larger.
-            Some(hedge) => {
-                let first = hedge::Try { endpoint, attempt, began: picked.at };
-                let draw = said.as_ref().map_or(picked.draw, |said| said.draw);
-                let race = hedge::race(&cluster, &settings, &record, first, (hedge, draw), &mut retries, &mut inbound);
-                let (sent, winner, is_second) = Box::pin(race).await;
-                if is_second {
-                    record.goes_to(&winner.endpoint);
+        let mut retries = Retries::new(&cluster, &settings, &mut inbound, record.is_grpc);
+        let mut now = record.began;
+        let (mut last, mut said) = (None, None);
+        loop {
+            let (mut turn, hedge) = match begin(&cluster, &settings, now, &mut inbound, &mut record, &mut said) {
+                Begun::Try(turn, hedge) => (turn, hedge),
+                Begun::Rejected(picked) => return reject(picked, record),
+                Begun::Failed(failure) => return respond(&failure, record),
+                Begun::Nobody => {
+                    let none = || Failure::NoEndpoint { cluster: Arc::clone(&cluster.name) };
+                    return respond(&last.unwrap_or_else(none), record);
                 }
-                (sent, winner.endpoint, winner.attempt)
-            }
-        };
-        match sent {
-            Ok(answer) => {
-                // Said in the head when there is nothing else ("Trailers-Only").
-                if let Some(failed) = record.grpc_failed(answer.0.headers()) {
-                    attempt.counts_as(failed);
-                }
-                let Some(wait) = retries.after_response(&answer.0, &endpoint, &mut inbound, &record) else {
-                    return relay(answer, attempt, record, inbound.websocket.take(), said);
+            };
+            let failed = {
+                let sent = match hedge {
+                    None => {
+                        let Try { endpoint, attempt, began } = &mut turn;
+                        send_in_time(endpoint, &settings, &record, attempt, *began, &mut inbound).await
+                    }
+                    Some(hedge) => {
+                        let race = hedge::race(&cluster, &settings, &record, turn, hedge, &mut retries, &mut inbound);
+                        let (sent, winner, is_second) = rare(race).await;
+                        if is_second {
+                            record.goes_to(&winner.endpoint);
+                        }
+                        turn = winner;
+                        sent
+                    }
                 };
-                discard(answer, attempt);
-                // In a box, because it is rare and would make every request's future larger.
-                Box::pin(tokio::time::sleep(wait)).await;
-            }
-            Err(failure) => {
-                attempt.finish(failure.outcome());
-                if !retries.after_failure(&failure, &endpoint, &mut inbound, &record).await {
-                    return respond(&failure, record);
+                match sent {
+                    Ok(answer) => {
+                        // Said in the head when there is nothing else ("Trailers-Only").
+                        if let Some(failed) = record.grpc_failed(answer.0.headers()) {
+                            turn.attempt.counts_as(failed);
+                        }
+                        match retries.after_response(&answer.0, &turn.endpoint, &mut inbound, &record) {
+                            None => return relay(answer, turn.attempt, record, inbound.websocket.take(), said),
+                            Some(wait) => {
+                                discard(answer, turn.attempt);
+                                Ok(wait)
+                            }
+                        }
+                    }
+                    Err(failure) => {
+                        turn.attempt.finish(failure.outcome());
+                        Err(failure)
+                    }
                 }
-                last = Some(failure);
+            };
+            match failed {
+                Ok(wait) => rare(tokio::time::sleep(wait)).await,
+                Err(failure) => {
+                    if !retries.after_failure(&failure, &turn.endpoint, &mut inbound, &record).await {
+                        return respond(&failure, record);
+                    }
+                    last = Some(failure);
+                }
             }
+            now = record.client.worker.clock.now();
         }
-        now = clock.now();
     }
+}
+
+/// How an attempt begins.
+enum Begun {
+    /// With a second one beside it, perhaps.
+    Try(Try, Option<(Hedge, Draw)>),
+    Rejected(Picked),
+    Failed(Failure),
+    Nobody,
+}
+
+/// Finds out where the request goes next.
+fn begin(
+    cluster: &Rc<Cluster>,
+    settings: &ClusterSettings,
+    now: u64,
+    inbound: &mut Inbound,
+    record: &mut Record,
+    said: &mut Option<Box<Reply>>,
+) -> Begun {
+    let place = match place(Rc::clone(cluster), Resource::Requests, settings) {
+        Ok(place) => place,
+        Err(failure) => return Begun::Failed(failure),
+    };
+    let (endpoint, mut picked) = match choose(cluster, now, inbound, said) {
+        Choice::Endpoint(endpoint, picked) => (endpoint, picked),
+        Choice::Rejected(picked) => return Begun::Rejected(picked),
+        Choice::Nobody => return Begun::Nobody,
+    };
+    record.picked(&endpoint, &mut picked);
+    let attempt = Attempt::begin(cluster, &endpoint, (picked.at, picked.draw), record.client.worker.clock, place);
+    if let Some(mut reply) = picked.reply {
+        set_request_headers(&mut reply, &mut inbound.head.parts.headers);
+        *said = Some(reply);
+    }
+    let hedge = said.as_mut().and_then(|said| said.hedge.take().map(|hedge| (hedge, said.draw)));
+    Begun::Try(Try { endpoint, attempt, began: picked.at }, hedge)
 }
 
 /// Where the request goes: to the next of those that the policy has named with its last pick, or else to whom it picks
 /// now.
 fn choose(cluster: &Rc<Cluster>, now: u64, inbound: &mut Inbound, said: &mut Option<Box<Reply>>) -> Choice {
-    if let Some(said) = said.as_mut().filter(|said| !said.then.is_empty()) {
-        let untried = |id: &EndpointId| !inbound.head.tried.contains(id);
-        let named = said.then.drain(..).filter(untried).collect::<Vec<_>>();
-        let mut named = named.into_iter();
-        let next = named.by_ref().find_map(|id| cluster.endpoint(id));
-        said.then.extend(named);
-        if let Some(endpoint) = next {
-            // Nobody had to be asked.
-            let (generation, draw) = (said.generation, said.draw);
-            let picked = Picked { index: DECLINE, generation, at: now, cost_ns: 0, draw, reply: None };
-            return Choice::Endpoint(endpoint, picked);
-        }
+    if let Some(said) = said
+        && let Some(endpoint) = next_named(cluster, inbound, said)
+    {
+        // Nobody had to be asked.
+        let (generation, draw) = (said.generation, said.draw);
+        let picked = Picked { index: DECLINE, generation, at: now, cost_ns: 0, draw, reply: None };
+        return Choice::Endpoint(endpoint, picked);
     }
     // What was said holds for one pick.
     *said = None;
     cluster.pick(now, inbound.hash, &mut inbound.head)
 }
 
+/// The next one that the policy has named and that was not tried.
+#[cold]
+fn next_named(cluster: &Cluster, inbound: &Inbound, said: &mut Reply) -> Option<Rc<WorkerEndpoint>> {
+    let untried = |id: &EndpointId| !inbound.head.tried.contains(id);
+    let named = said.then.drain(..).filter(untried).collect::<Vec<_>>();
+    let mut named = named.into_iter();
+    let next = named.by_ref().find_map(|id| cluster.endpoint(id));
+    said.then.extend(named);
+    next
+}
+
 /// Answers a request in the words of the policy.
+#[cold]
+#[inline(never)]
 fn reject(mut picked: Picked, mut record: Record) -> Response<ResponseBody> {
     record.judged(&mut picked);
     let rejection = picked.reply.as_mut().and_then(|reply| reply.rejection.take());
@@ -180,53 +229,56 @@ fn reject(mut picked: Picked, mut record: Record) -> Response<ResponseBody> {
 }
 
 /// Sends a request to an endpoint, within the attempt's own time and the request's.
-async fn send_in_time(
-    endpoint: &WorkerEndpoint,
-    settings: &ClusterSettings,
-    record: &Record,
-    attempt: &mut Attempt,
+fn send_in_time<'a>(
+    endpoint: &'a WorkerEndpoint,
+    settings: &'a ClusterSettings,
+    record: &'a Record,
+    attempt: &'a mut Attempt,
     began: u64,
-    inbound: &mut Inbound,
-) -> Result<Answer, Failure> {
-    let of_attempt = settings.attempt_timeout.map_or(u64::MAX, |timeout| began.saturating_add(nanos(timeout)));
-    let mut sending = pin!(send(endpoint, settings, record, attempt, began, inbound));
-    poll_fn(|cx| {
-        if let Poll::Ready(result) = sending.as_mut().poll(cx) {
-            return Poll::Ready(result);
-        }
-        if record.deadline != u64::MAX && record.timer.poll(cx, record.deadline).is_ready() {
-            return Poll::Ready(Err(Failure::RequestTimeout { timeout: record.limit() }));
-        }
-        if of_attempt != u64::MAX && record.timer.poll(cx, of_attempt).is_ready() {
-            let timeout = settings.attempt_timeout.unwrap_or_default();
-            return Poll::Ready(Err(Failure::AttemptTimeout { endpoint: name_of(endpoint), timeout }));
-        }
-        Poll::Pending
-    })
-    .await
+    inbound: &'a mut Inbound,
+) -> impl Future<Output = Result<Answer, Failure>> {
+    async move {
+        let of_attempt = settings.attempt_timeout.map_or(u64::MAX, |timeout| began.saturating_add(nanos(timeout)));
+        let mut sending = pin!(send(endpoint, settings, record, attempt, began, inbound));
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = sending.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            if record.deadline != u64::MAX && record.timer.poll(cx, record.deadline).is_ready() {
+                return Poll::Ready(Err(Failure::RequestTimeout { timeout: record.limit() }));
+            }
+            if of_attempt != u64::MAX && record.timer.poll(cx, of_attempt).is_ready() {
+                let timeout = settings.attempt_timeout.unwrap_or_default();
+                return Poll::Ready(Err(Failure::AttemptTimeout { endpoint: name_of(endpoint), timeout }));
+            }
+            Poll::Pending
+        })
+        .await
+    }
 }
 
 /// Sends a request to an endpoint, on as many connections as turn out to be closed.
-async fn send(
-    endpoint: &WorkerEndpoint,
-    settings: &ClusterSettings,
-    record: &Record,
-    attempt: &mut Attempt,
+fn send<'a>(
+    endpoint: &'a WorkerEndpoint,
+    settings: &'a ClusterSettings,
+    record: &'a Record,
+    attempt: &'a mut Attempt,
     began: u64,
-    inbound: &mut Inbound,
-) -> Result<Answer, Failure> {
-    loop {
-        let sent = match settings.protocol {
-            UpstreamProtocol::Http1 => http1::send(endpoint, settings, record, attempt, began, inbound).await,
-            // In a box, so that it does not make every request's future larger.
-            UpstreamProtocol::Http2 => Box::pin(http2::send(endpoint, settings, record, attempt, began, inbound)).await,
-        };
-        match sent {
-            // Idle connections to other endpoints make room for it.
-            Err(Failure::CircuitOpen(open))
-                if open.resource == Resource::Connections
-                    && record.cluster.as_ref().is_some_and(|cluster| cluster.close_an_idle_connection()) => {}
-            sent => return sent,
+    inbound: &'a mut Inbound,
+) -> impl Future<Output = Result<Answer, Failure>> {
+    async move {
+        loop {
+            let sent = match settings.protocol {
+                UpstreamProtocol::Http1 => http1::send(endpoint, settings, record, attempt, began, inbound).await,
+                UpstreamProtocol::Http2 => rare(http2::send(endpoint, settings, record, attempt, began, inbound)).await,
+            };
+            match sent {
+                // Idle connections to other endpoints make room for it.
+                Err(Failure::CircuitOpen(open))
+                    if open.resource == Resource::Connections
+                        && record.cluster.as_ref().is_some_and(|cluster| cluster.close_an_idle_connection()) => {}
+                sent => return sent,
+            }
         }
     }
 }
@@ -286,7 +338,7 @@ fn relay(
     set_response_headers(said, &mut parts.headers);
     record.answered(parts.status);
     record.settle(source.size_hint().exact(), &mut parts);
-    let (endpoint, early) = match source {
+    let endpoint = match source {
         Source::Switched(upstream) => {
             let (io, early) = upstream.into_tunnel();
             (EndpointStream::Connection(io), early)
@@ -294,6 +346,19 @@ fn relay(
         Source::Opened(stream) => (*stream, Bytes::new()),
         source => return Response::from_parts(parts, ResponseBody::relay(source, attempt, record)),
     };
+    open_tunnel(parts, endpoint, attempt, record, websocket)
+}
+
+/// Passes a response on that switches protocols: what comes behind it is the client's and the endpoint's own affair.
+#[cold]
+#[inline(never)]
+fn open_tunnel(
+    mut parts: response::Parts,
+    (endpoint, early): (EndpointStream, Bytes),
+    attempt: Attempt,
+    record: Record,
+    websocket: Option<Box<WebSocket>>,
+) -> Response<ResponseBody> {
     let client = Rc::clone(&record.client);
     let tunnel = Box::new(Tunnel { endpoint, early, attempt, record });
     match websocket {
@@ -304,6 +369,8 @@ fn relay(
 }
 
 /// Lets go of a response that is not passed on. Most errors are short: then their connection can be used again.
+#[cold]
+#[inline(never)]
 fn discard((_, source): Answer, attempt: Attempt) {
     if let Source::Http1(mut upstream) = source
         && upstream.take_whole().is_some()
@@ -314,6 +381,8 @@ fn discard((_, source): Answer, attempt: Attempt) {
 }
 
 /// Why a client's body did not come to its end.
+#[cold]
+#[inline(never)]
 fn client_body(record: &Record, upload: &Upload) -> Failure {
     let max = record.route.as_ref().and_then(|route| route.route.max_body_bytes);
     match (record.client.traffic.refused.get(), max) {
@@ -324,6 +393,8 @@ fn client_body(record: &Record, upload: &Upload) -> Failure {
 }
 
 /// There is no answer in time: because the client has not sent all of its body, perhaps.
+#[cold]
+#[inline(never)]
 fn no_answer(endpoint: &WorkerEndpoint, settings: &ClusterSettings, waits_for_client: bool) -> Failure {
     let timeout = settings.response_timeout;
     match waits_for_client {
@@ -332,6 +403,8 @@ fn no_answer(endpoint: &WorkerEndpoint, settings: &ClusterSettings, waits_for_cl
     }
 }
 
+#[cold]
+#[inline(never)]
 fn bad_response(endpoint: &WorkerEndpoint, reason: String) -> Failure {
     Failure::BadResponse { endpoint: name_of(endpoint), reason }
 }

@@ -12,6 +12,7 @@ use crate::{
     failure::Failure,
     grpc,
     load::RetryPlace,
+    rare::rare,
     record::Record,
     request::Inbound,
     retry::RetryCondition,
@@ -75,6 +76,19 @@ impl<'a> Retries<'a> {
     ) -> Option<Duration> {
         self.attempts += 1;
         let condition = self.condition(response)?;
+        self.after_condition(condition, response, endpoint, inbound, record)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn after_condition<B>(
+        &mut self,
+        condition: RetryCondition,
+        response: &Response<B>,
+        endpoint: &WorkerEndpoint,
+        inbound: &mut Inbound,
+        record: &Record,
+    ) -> Option<Duration> {
         let asked = asked_wait(response.headers()).filter(|asked| *asked <= self.settings.retry.backoff.max_ns)?;
         if !self.may_follow(condition, endpoint, inbound) {
             return None;
@@ -103,8 +117,7 @@ impl<'a> Retries<'a> {
         }
         // Without a connection nobody has done anything for it yet: so it is no extra load, and need not wait.
         let is_first = condition == RetryCondition::ConnectFailure;
-        // In a box, because it is rare and would make every request's future larger.
-        if !is_first && !Box::pin(self.find_place(record)).await {
+        if !is_first && !rare(self.find_place(record)).await {
             return false;
         }
         self.cluster.metrics.retried(condition.cause());
@@ -117,7 +130,10 @@ impl<'a> Retries<'a> {
         if status >= 400 {
             return Some(RetryCondition::Status(status));
         }
-        let status = response.headers().get(grpc::STATUS).filter(|_| self.is_grpc)?;
+        if !self.is_grpc {
+            return None;
+        }
+        let status = response.headers().get(grpc::STATUS)?;
         status.to_str().ok()?.parse().ok().map(RetryCondition::GrpcStatus)
     }
 

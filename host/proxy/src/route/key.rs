@@ -22,6 +22,7 @@ pub enum HashKey {
 }
 
 /// The hash of the first key that a request has; 0 if it has none of them.
+#[inline(never)]
 pub(super) fn hash_of(keys: &[HashKey], head: &RequestHead) -> u64 {
     let of = |bytes: &[u8]| if bytes.is_empty() { None } else { Some(hash(bytes).max(1)) };
     let found = keys.iter().find_map(|key| match key {

@@ -18,6 +18,7 @@ pub enum PathChange {
 
 impl PathChange {
     /// The target in origin form that a request gets in place of this one; none when it stays as it is.
+    #[inline(never)]
     pub(super) fn apply(&self, matched: &PathMatch, target: &Uri, rules: Option<&PathRules>) -> Changed {
         let path = target.path();
         if !path.starts_with('/') {
