@@ -1,6 +1,6 @@
 //! A cluster's policy as JSON.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::HashMap, time::SystemTime};
 
 use serde_json::{Value, json};
 use sluicegate_core::{CanaryArm, CanarySpec, EndpointId, HistogramSnapshot};
@@ -130,11 +130,10 @@ fn cost_json(cost: &HistogramSnapshot) -> Value {
 }
 
 fn spread_json(spread: &[(EndpointId, u64, u64)], endpoints: &[EndpointView]) -> Value {
-    let name = |id: &EndpointId| {
-        endpoints.iter().find(|view| view.endpoint.id == *id).map(|view| Arc::clone(&view.endpoint.name))
-    };
+    let names: HashMap<EndpointId, &str> =
+        endpoints.iter().map(|view| (view.endpoint.id, &*view.endpoint.name)).collect();
     let of = |(id, active, candidate): &(EndpointId, u64, u64)| {
-        let name = name(id).map_or_else(|| id.to_string(), |name| name.to_string());
+        let name = names.get(id).map_or_else(|| id.to_string(), ToString::to_string);
         json!({ "endpoint": name, "active": active, "candidate": candidate })
     };
     spread.iter().map(of).collect()
