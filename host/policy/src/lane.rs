@@ -85,6 +85,9 @@ pub trait Lane: Send {
     /// reads its explanations.
     fn seated(&mut self, worker: u32, explains: bool);
 
+    /// The same for a place beside the seat, as a canary's candidate: what it counts is told apart.
+    fn seated_beside(&mut self, worker: u32, explains: bool);
+
     /// Whether somebody reads its explanations from now on.
     fn wants_explanations(&mut self, wanted: bool);
 

@@ -9,6 +9,24 @@ use crate::state::HostState;
 const MAX_METERS: usize = 32;
 const NAME_BYTES: usize = 63;
 
+/// Where an instance sits that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// In the seat.
+    Active,
+    /// Beside it, as a canary's candidate.
+    Candidate,
+}
+
+impl Side {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Candidate => "candidate",
+        }
+    }
+}
+
 /// Counters and gauges by number. They count from when the policy takes its seat: a rehearsal is nobody's traffic, and
 /// handles belong to the worker's thread.
 #[derive(Default)]
@@ -18,19 +36,21 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    /// Begins to count, on the worker's thread.
-    pub(crate) fn register(&mut self, cluster: &str, policy: &str, worker: u32) {
+    /// Begins to count, on the worker's thread. `side`: a canary's candidate mostly has the name of what it is compared
+    /// with, and both set the same gauges.
+    pub(crate) fn register(&mut self, cluster: &str, policy: &str, side: Side, worker: u32) {
         for (name, handle) in &mut self.counters {
             *handle = counter!(
                 "sluicegate_policy_custom_total",
-                "cluster" => cluster.to_owned(), "policy" => policy.to_owned(), "name" => name.clone()
+                "cluster" => cluster.to_owned(), "policy" => policy.to_owned(), "name" => name.clone(),
+                "side" => side.label()
             );
         }
         for (name, handle) in &mut self.gauges {
             *handle = gauge!(
                 "sluicegate_policy_custom",
                 "cluster" => cluster.to_owned(), "policy" => policy.to_owned(), "name" => name.clone(),
-                "worker" => worker.to_string()
+                "side" => side.label(), "worker" => worker.to_string()
             );
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     engine::{Limits, Pacer},
     fault::Trace,
     limiter::Limiter,
-    meters::Meters,
+    meters::{Meters, Side},
     shared::SharedSlots,
 };
 
@@ -130,10 +130,10 @@ impl HostState {
         Ok(&rest[..rest.len().min(length as usize)])
     }
 
-    /// The instance takes its seat in a worker.
-    pub(crate) fn seated(&mut self, worker: u32, explains: bool) {
+    /// The instance takes its seat in a worker, or the place beside it.
+    pub(crate) fn seated(&mut self, side: Side, worker: u32, explains: bool) {
         self.explains = explains;
-        self.meters.register(&self.snapshot.name, &self.log.policy, worker);
+        self.meters.register(&self.snapshot.name, &self.log.policy, side, worker);
     }
 
     pub(crate) fn log(&mut self, level: u32, message: &str) {

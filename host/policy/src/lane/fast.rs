@@ -13,6 +13,7 @@ use super::{Exports, Lane, Saved, session::Session};
 use crate::{
     Asked, Engine, Fault, Needs, Refusal, RequestHead,
     artifact::{CONTRACT_PACKAGE, Code, Inspection, contract_interface, unknown_import},
+    meters::Side,
     state::{Guest, HostState, Surroundings},
 };
 
@@ -312,7 +313,11 @@ impl Lane for FastLane {
     }
 
     fn seated(&mut self, worker: u32, explains: bool) {
-        self.session.store.data_mut().seated(worker, explains);
+        self.session.store.data_mut().seated(Side::Active, worker, explains);
+    }
+
+    fn seated_beside(&mut self, worker: u32, explains: bool) {
+        self.session.store.data_mut().seated(Side::Candidate, worker, explains);
     }
 
     fn wants_explanations(&mut self, wanted: bool) {

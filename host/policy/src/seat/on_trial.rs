@@ -170,7 +170,7 @@ impl Seat {
         };
         let explains = self.wants_explanations();
         match mode {
-            TrialMode::Canary { .. } => instance.lane.seated(self.worker, explains),
+            TrialMode::Canary { .. } => instance.lane.seated_beside(self.worker, explains),
             // No request is its own yet: what it counts would be added to what the active policy does.
             TrialMode::Shadow { .. } => instance.lane.wants_explanations(explains),
         }
@@ -198,9 +198,8 @@ impl Seat {
         let Some(mut candidate) = trial.instance.take_if(|_| promote) else {
             return TrialEnded { promoted: false, _left: trial.instance };
         };
-        if matches!(trial.mode, TrialMode::Shadow { .. }) {
-            candidate.lane.seated(self.worker, self.wants_explanations());
-        }
+        // What it counts from now on is the active policy's.
+        candidate.lane.seated(self.worker, self.wants_explanations());
         self.metrics = trial.metrics;
         self.tick_at = trial.tick_at;
         TrialEnded { promoted: true, _left: self.occupant.replace(candidate) }

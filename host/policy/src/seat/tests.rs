@@ -70,6 +70,22 @@ fn a_shadow_counts_nothing_until_it_serves() {
 }
 
 #[test]
+fn a_canary_counts_apart_from_what_it_is_compared_with() {
+    let (recorded, stage) = (Recorded::default(), Stage::new(2));
+    let mut seat = stage.seat.borrow_mut();
+    let counted = |side: &str| recorded.sum(&["sluicegate_policy_custom_total", "no", side]);
+    with_local_recorder(&recorded, || {
+        assert!(seat.install(stage.instance(1, &COUNTS.module()), false).is_ok());
+        assert!(seat.begin_trial(stage.instance(2, &COUNTS.module()), CANARY, false).is_ok());
+        let picks = (0..100).filter_map(|_| pick(&mut seat, &[])).filter(|picked| picked.draw.candidate).count() as u64;
+        assert_eq!((counted("candidate"), counted("active")), (picks, 100 - picks));
+        assert!(seat.end_trial(true).promoted);
+        (0..10).for_each(|_| drop(pick(&mut seat, &[])));
+        assert_eq!((counted("candidate"), counted("active")), (picks, 110 - picks));
+    });
+}
+
+#[test]
 fn who_leaves_is_handed_back() {
     let stage = Stage::new(2);
     let mut seat = stage.seat.borrow_mut();
