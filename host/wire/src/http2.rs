@@ -11,13 +11,18 @@
 mod block;
 mod budget;
 mod frame;
+mod incoming;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod trailers;
 
 use budget::{Budget, Cost};
 use frame::{Head, Kind};
+use incoming::Incoming;
 use streams::{Remote, Streams};
+
+pub use trailers::guarded_trailers;
 
 /// What a client begins with (RFC 9113, section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -84,47 +89,6 @@ pub struct Connection {
     streams: Streams,
     budget: Budget,
 }
-
-/// Where what the client sends has come to.
-#[derive(Debug, Default)]
-struct Incoming {
-    /// So many bytes of a frame whose head has passed (at first of the preface, which the library looks at).
-    left: usize,
-    /// Whether the client has sent its first SETTINGS.
-    is_greeted: bool,
-    /// The stream of a header block that is not whole.
-    block: Option<u32>,
-    /// The newest header block, for the case that it can't be read.
-    newest: Vec<u8>,
-    /// Of the frame whose head has passed: so many bytes come before a part of a header block, and so many are one.
-    part: (usize, usize),
-}
-
-impl Incoming {
-    /// Notes what passes of a frame whose head has passed.
-    fn pass(&mut self, bytes: &[u8]) {
-        self.left -= bytes.len();
-        let (before, length) = &mut self.part;
-        if *length > 0 {
-            let skipped = bytes.len().min(*before);
-            let count = (bytes.len() - skipped).min(*length);
-            self.newest.extend_from_slice(&bytes[skipped..skipped + count]);
-            (*before, *length) = (*before - skipped, *length - count);
-        }
-    }
-
-    /// The next bytes are a frame's, with a part of a header block behind `before` bytes of its payload.
-    fn begin_block(&mut self, before: usize, length: usize) {
-        if self.newest.capacity() > KEPT_BLOCK {
-            self.newest = Vec::new();
-        }
-        self.newest.clear();
-        self.part = (frame::HEAD + before, length);
-    }
-}
-
-/// What is kept for header blocks when there are none: as much as nearly all take.
-const KEPT_BLOCK: usize = 1024;
 
 /// What a frame of the client's may do.
 enum Pass {
@@ -386,24 +350,4 @@ impl Connection {
         self.budget.spend(Cost::SMALL)?;
         Ok(Pass::All)
     }
-}
-
-/// What is put in front of trailers: a field that no trailers may have, which is taken out again with others of that
-/// kind. The library passes over pseudo-headers in trailers (RFC 9113, section 8.1); behind another field they are an
-/// error to it.
-const GUARD: &[u8] = b"\x00\x02te\x08trailers";
-
-/// A whole frame of trailers, so that pseudo-headers in it are noticed: the guard, and in a frame of its own what was
-/// there, without padding and priority.
-pub fn guarded_trailers(frame: &[u8], out: &mut Vec<u8>) {
-    let Some((head, payload)) = Head::read(frame) else { return };
-    let is_padded = head.has(frame::PADDED);
-    let start = usize::from(is_padded) + if head.has(frame::PRIORITY) { 5 } else { 0 };
-    let padding = if is_padded { usize::from(payload.first().copied().unwrap_or(0)) } else { 0 };
-    // Both were checked when the frame came.
-    let block = payload.get(start..payload.len().saturating_sub(padding)).unwrap_or_default();
-    Head::new(Kind::HEADERS, frame::END_STREAM, head.stream, GUARD.len()).write(out);
-    out.extend_from_slice(GUARD);
-    Head::new(Kind::CONTINUATION, head.flags & frame::END_HEADERS, head.stream, block.len()).write(out);
-    out.extend_from_slice(block);
 }

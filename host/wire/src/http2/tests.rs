@@ -2,7 +2,7 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{trailers::GUARD, *};
 
 const END_STREAM: u8 = frame::END_STREAM;
 const END_HEADERS: u8 = frame::END_HEADERS;
