@@ -1,27 +1,30 @@
 //! The plane: brings the workers from one configuration to the next.
 
+mod files;
+mod trying;
+
 use std::{
     collections::BTreeMap,
     fmt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use sluicegate_core::{ClusterSnapshot, LiveArena};
-use sluicegate_policy::{Artifact, Cause, Clock, Engine, Plugin, Refusal, Swapped};
+use sluicegate_policy::{Cause, Clock, Engine};
 use sluicegate_proxy::{ControlError, RouteTable, WorkerHandle};
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::sync::watch;
 
 use crate::{
     actor::{ClusterHandle, Means},
-    config::{self, Cluster, ClusterChange, Config, PolicySource},
+    config::{Cluster, ClusterChange, Config},
     discovery::{self, Names},
     policies,
     status::Board,
     tls::Secured,
-    trust::{self, PublicKey},
 };
+pub use trying::try_out_all;
+use trying::{Tried, try_out_clusters};
 
 /// What a plane works with.
 pub struct PlaneOptions {
@@ -262,151 +265,8 @@ impl Plane {
         }
         Ok(())
     }
-
-    /// Takes in that a file which certificates or keys are read from has other bytes now. What does not work is
-    /// logged, and what was there before goes on: a key may follow its certificate in a moment.
-    pub(crate) async fn tls_file_changed(&self, path: &PathBuf) {
-        let listeners = self.config.listeners.iter().any(|listener| listener.files().any(|file| file == path));
-        let secures = |cluster: &Cluster| cluster.tls.iter().any(|tls| tls.files().any(|file| file == path));
-        let clusters: Vec<_> = self.config.clusters.iter().filter(|(_, cluster)| secures(cluster)).collect();
-        if !listeners && clusters.is_empty() {
-            return;
-        }
-        let secured = match Secured::load(&self.config) {
-            Ok(secured) => secured,
-            Err(errors) => {
-                let errors = errors.join("\n");
-                tracing::error!(path = %path.display(), "certificates refused, the old ones go on: {errors}");
-                return;
-            }
-        };
-        let mut changed = if listeners { self.set_listeners(&secured).await } else { Ok(()) };
-        for (name, cluster) in clusters {
-            if let Some(handle) = self.clusters.get(name) {
-                changed = changed.and(handle.set_settings(secured.settings(name, cluster)).await);
-            }
-        }
-        match changed {
-            Ok(()) => tracing::info!(path = %path.display(), "certificates in use"),
-            Err(error) => tracing::error!(path = %path.display(), %error, "certificates could not be put to use"),
-        }
-    }
-
-    /// Takes in that a file with endpoints has other bytes now. What does not work is logged, and those that were there
-    /// before go on.
-    pub(crate) async fn endpoints_file_changed(&self, path: &Path, bytes: &[u8]) {
-        let is_ours = |cluster: &Cluster| {
-            cluster.discovery.as_ref().is_some_and(|from| from.file().is_some_and(|file| file == path))
-        };
-        let clusters: Vec<_> = self.config.clusters.iter().filter(|(_, cluster)| is_ours(cluster)).collect();
-        if clusters.is_empty() {
-            return;
-        }
-        match config::parse_endpoints(&String::from_utf8_lossy(bytes), path) {
-            Ok(endpoints) => {
-                for handle in clusters.iter().filter_map(|(name, _)| self.clusters.get(*name)) {
-                    // It fails only when the workers are gone.
-                    let _ = handle.set_endpoints(endpoints.clone()).await;
-                }
-            }
-            Err(errors) => tracing::error!("endpoints refused, the old ones go on:\n{errors}"),
-        }
-    }
-
-    /// Takes in that a policy's file has other bytes now: every cluster that uses it swaps.
-    pub(crate) async fn policy_file_changed(&self, path: &Path, bytes: &Arc<[u8]>, since: Instant) {
-        for (name, cluster) in &self.config.clusters {
-            if cluster.policy.source == PolicySource::File(path.to_owned())
-                && let Some(handle) = self.clusters.get(name)
-            {
-                // How it ends is logged where it happens.
-                let plugin = policies::with_bytes(&cluster.policy, Arc::clone(bytes), &self.config.policy.trusted_keys);
-                let name = policies::name(&cluster.policy);
-                let _ = handle.set_policy(name, plugin, Some(since), cause("its file changed")).await;
-            }
-        }
-    }
-
-    /// Takes in that the signature of a policy's file is another one: a policy that was refused may be welcome now.
-    pub(crate) async fn signature_changed(&self, path: &Path, since: Instant) {
-        for (name, cluster) in &self.config.clusters {
-            let PolicySource::File(file) = &cluster.policy.source else { continue };
-            let Some(handle) = self.clusters.get(name).filter(|_| trust::signature_path(file) == path) else {
-                continue;
-            };
-            let (spec, limit) = (cluster.policy.clone(), self.means.engine.limits().module_bytes);
-            let keys = self.config.policy.trusted_keys.clone();
-            match spawn_blocking(move || policies::fetch_checked(&spec, limit, &keys)).await {
-                Ok(Ok(plugin)) => {
-                    let why = cause("its signature changed");
-                    let _ = handle.set_policy(plugin.name.clone(), Ok(plugin), Some(since), why).await;
-                }
-                Ok(Err(policies::FetchError::Refused(refusal))) => {
-                    let (name, why) = (policies::name(&cluster.policy), cause("its signature changed"));
-                    let _ = handle.set_policy(name, Err(refusal), Some(since), why).await;
-                }
-                Ok(Err(policies::FetchError::Unread(error))) => tracing::error!("a policy can't be read: {error}"),
-                Err(error) => tracing::error!("a policy can't be read: {error}"),
-            }
-        }
-    }
-}
-
-/// Tries out every policy of a configuration with its cluster's endpoints, and that is all: nothing is bound, nothing
-/// serves.
-pub async fn try_out_all(engine: &Arc<Engine>, clock: Clock, config: &Config) -> Result<(), ApplyError> {
-    Secured::load(config).map_err(ApplyError::Refused)?;
-    discovery::read_files(config).map_err(ApplyError::Refused)?;
-    try_out_clusters(engine, clock, config, config.clusters.keys()).await.map(drop)
-}
-
-/// The policies of these clusters, loaded and rehearsed off the caller's thread. All that is wrong is said at once.
-async fn try_out_clusters(
-    engine: &Arc<Engine>,
-    clock: Clock,
-    config: &Config,
-    names: impl Iterator<Item = &Arc<str>>,
-) -> Result<BTreeMap<Arc<str>, Tried>, ApplyError> {
-    let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
-    for name in names {
-        let (engine, cluster, cluster_name) = (Arc::clone(engine), config.clusters[name].clone(), Arc::clone(name));
-        let keys = config.policy.trusted_keys.clone();
-        let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock, &keys)).await;
-        match tried.unwrap_or_else(|error| Err(format!("it can't be tried out: {error}"))) {
-            Ok(tried) => drop(plugins.insert(Arc::clone(name), tried)),
-            Err(error) => errors.push(format!("cluster.{name}.policy: {error}")),
-        }
-    }
-    if errors.is_empty() { Ok(plugins) } else { Err(ApplyError::Refused(errors)) }
-}
-
-/// A policy that passed. Its code is held on to, so that putting it to use compiles nothing again.
-struct Tried {
-    plugin: Plugin,
-    _artifact: Arc<Artifact>,
-}
-
-impl Tried {
-    async fn put_to_use(&self, handle: &ClusterHandle, why: &str) -> Result<Swapped, Refusal> {
-        handle.set_policy(self.plugin.name.clone(), Ok(self.plugin.clone()), None, cause(why)).await
-    }
 }
 
 fn cause(why: &str) -> Cause {
     Cause { why: why.into(), at: SystemTime::now() }
-}
-
-fn try_out(
-    cluster: &Cluster,
-    name: &str,
-    engine: &Engine,
-    clock: &Clock,
-    trusted_keys: &[PublicKey],
-) -> Result<Tried, String> {
-    let plugin = policies::fetch(&cluster.policy, engine.limits().module_bytes, trusted_keys)?;
-    let snapshot = ClusterSnapshot::empty(name).next(&cluster.endpoints, &mut LiveArena::default(), clock.now());
-    match plugin.try_out(engine, clock, &Arc::new(snapshot)) {
-        Ok((artifact, _)) => Ok(Tried { plugin, _artifact: artifact }),
-        Err(refusal) => Err(format!("{} is refused: {refusal}", plugin.name)),
-    }
 }

@@ -1,0 +1,71 @@
+//! Tries policies out before anything changes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use sluicegate_core::{ClusterSnapshot, LiveArena};
+use sluicegate_policy::{Artifact, Clock, Engine, Plugin, Refusal, Swapped};
+use tokio::task::spawn_blocking;
+
+use super::{ApplyError, cause};
+use crate::{
+    actor::ClusterHandle,
+    config::{Cluster, Config},
+    discovery, policies,
+    tls::Secured,
+    trust::PublicKey,
+};
+
+/// Tries out every policy of a configuration with its cluster's endpoints, and that is all: nothing is bound, nothing
+/// serves.
+pub async fn try_out_all(engine: &Arc<Engine>, clock: Clock, config: &Config) -> Result<(), ApplyError> {
+    Secured::load(config).map_err(ApplyError::Refused)?;
+    discovery::read_files(config).map_err(ApplyError::Refused)?;
+    try_out_clusters(engine, clock, config, config.clusters.keys()).await.map(drop)
+}
+
+/// The policies of these clusters, loaded and rehearsed off the caller's thread. All that is wrong is said at once.
+pub(super) async fn try_out_clusters(
+    engine: &Arc<Engine>,
+    clock: Clock,
+    config: &Config,
+    names: impl Iterator<Item = &Arc<str>>,
+) -> Result<BTreeMap<Arc<str>, Tried>, ApplyError> {
+    let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
+    for name in names {
+        let (engine, cluster, cluster_name) = (Arc::clone(engine), config.clusters[name].clone(), Arc::clone(name));
+        let keys = config.policy.trusted_keys.clone();
+        let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock, &keys)).await;
+        match tried.unwrap_or_else(|error| Err(format!("it can't be tried out: {error}"))) {
+            Ok(tried) => drop(plugins.insert(Arc::clone(name), tried)),
+            Err(error) => errors.push(format!("cluster.{name}.policy: {error}")),
+        }
+    }
+    if errors.is_empty() { Ok(plugins) } else { Err(ApplyError::Refused(errors)) }
+}
+
+/// A policy that passed. Its code is held on to, so that putting it to use compiles nothing again.
+pub(super) struct Tried {
+    pub(super) plugin: Plugin,
+    _artifact: Arc<Artifact>,
+}
+
+impl Tried {
+    pub(super) async fn put_to_use(&self, handle: &ClusterHandle, why: &str) -> Result<Swapped, Refusal> {
+        handle.set_policy(self.plugin.name.clone(), Ok(self.plugin.clone()), None, cause(why)).await
+    }
+}
+
+fn try_out(
+    cluster: &Cluster,
+    name: &str,
+    engine: &Engine,
+    clock: &Clock,
+    trusted_keys: &[PublicKey],
+) -> Result<Tried, String> {
+    let plugin = policies::fetch(&cluster.policy, engine.limits().module_bytes, trusted_keys)?;
+    let snapshot = ClusterSnapshot::empty(name).next(&cluster.endpoints, &mut LiveArena::default(), clock.now());
+    match plugin.try_out(engine, clock, &Arc::new(snapshot)) {
+        Ok((artifact, _)) => Ok(Tried { plugin, _artifact: artifact }),
+        Err(refusal) => Err(format!("{} is refused: {refusal}", plugin.name)),
+    }
+}
