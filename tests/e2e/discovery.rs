@@ -176,6 +176,29 @@ fn a_server_that_says_nothing_about_ipv6_is_not_waited_for() {
 }
 
 #[test]
+fn what_fails_for_ipv6_leaves_what_was_known_of_it() {
+    let server = NameServer::start();
+    let addresses = |of: &[&str]| -> Vec<IpAddr> { of.iter().map(|address| address.parse().unwrap()).collect() };
+    server.set_addresses("api.test", 1, &addresses(&["127.0.0.1", "::1"]));
+    let proxy = Proxy::start(&config("{ dns = \"api.test:9\" }", &[&server]), |_| {});
+    let wait_for = |expected: &[&str]| {
+        eventually(&format!("the endpoints are {expected:?}"), || {
+            let found = endpoints(&proxy);
+            let found: Vec<&str> = found.iter().filter_map(|endpoint| endpoint["address"].as_str()).collect();
+            (found == expected).then_some(())
+        });
+    };
+    wait_for(&["127.0.0.1:9", "[::1]:9"]);
+    server.set_broken_for_ipv6(true);
+    server.set_addresses("api.test", 1, &addresses(&["127.0.0.2"]));
+    wait_for(&["127.0.0.2:9", "[::1]:9"]);
+    wait_for_message(&proxy, "is not answered, and kept");
+    // That there are none is an answer.
+    server.set_broken_for_ipv6(false);
+    wait_for(&["127.0.0.2:9"]);
+}
+
+#[test]
 fn services_have_ports_and_weights() {
     let (server, origins) = (NameServer::start(), Origin::several(3));
     let port = |index: usize| origins[index].address.port();

@@ -20,6 +20,7 @@ struct Zone {
     records: BTreeMap<String, Vec<ResourceRecord<'static>>>,
     is_broken: bool,
     knows_only_ipv4: bool,
+    fails_for_ipv6: bool,
     asked: u64,
 }
 
@@ -97,6 +98,11 @@ impl NameServer {
         self.zone.lock().unwrap().knows_only_ipv4 = true;
     }
 
+    /// Fails from now on when it is asked about IPv6, or works again.
+    pub fn set_broken_for_ipv6(&self, is_broken: bool) {
+        self.zone.lock().unwrap().fails_for_ipv6 = is_broken;
+    }
+
     /// How often it was asked.
     pub fn asked(&self) -> u64 {
         self.zone.lock().unwrap().asked
@@ -116,10 +122,11 @@ impl Zone {
         let mut answer = Packet::new_reply(query.id());
         answer.questions = query.questions.clone();
         let (mut name, kind) = (query.questions[0].qname.to_string(), query.questions[0].qtype);
-        if self.knows_only_ipv4 && kind == QTYPE::TYPE(TYPE::AAAA) {
+        let is_ipv6 = kind == QTYPE::TYPE(TYPE::AAAA);
+        if self.knows_only_ipv4 && is_ipv6 {
             return Vec::new();
         }
-        if self.is_broken {
+        if self.is_broken || (self.fails_for_ipv6 && is_ipv6) {
             *answer.rcode_mut() = RCODE::ServerFailure;
             return answer.build_bytes_vec().unwrap();
         }

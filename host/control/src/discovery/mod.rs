@@ -1,7 +1,8 @@
 //! Endpoints that are found rather than listed: in a file that is watched, or by asking DNS.
 //!
 //! What is found goes to the cluster's actor, as a list from the configuration would. Whatever fails, an unreadable
-//! file, a server that does not answer, an empty answer, leaves the endpoints as they are.
+//! file, a server that does not answer, an empty answer, leaves the endpoints as they are; and what fails for one kind of
+//! address, IPv4 or IPv6, leaves those of that kind.
 
 mod names;
 mod resolver;

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     Found,
-    resolver::{Answer, LookupError, resolve},
+    resolver::{Answer, Known, LookupError, resolve},
 };
 use crate::{
     actor::ClusterHandle,
@@ -33,8 +33,8 @@ const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 #[derive(Default)]
 pub(crate) struct Names {
     followed: BTreeMap<Arc<str>, Followed>,
-    /// How long the first answers hold that no task has yet.
-    fresh: BTreeMap<Arc<str>, Duration>,
+    /// How long the first answers hold that no task has yet, and what they said.
+    fresh: BTreeMap<Arc<str>, (Duration, Known)>,
 }
 
 struct Followed {
@@ -75,19 +75,21 @@ impl Names {
             if self.followed.get(name).is_none_or(|followed| followed.source != source) {
                 let name = Arc::clone(name);
                 lookups.spawn(async move {
-                    let answer = timeout(FIRST_ANSWER_TIMEOUT, resolve(&source.lookup, &source.dns)).await;
-                    (name, answer.unwrap_or(Err(LookupError::Late)))
+                    let mut known = Known::default();
+                    let answer = resolve(&source.lookup, &source.dns, &mut known);
+                    let answer = timeout(FIRST_ANSWER_TIMEOUT, answer).await;
+                    (name, answer.unwrap_or(Err(LookupError::Late)), known)
                 });
             }
         }
         let mut found = Found::new();
         while let Some(done) = lookups.join_next().await {
             match done {
-                Ok((name, Ok(Answer { endpoints, ttl }))) => {
-                    self.fresh.insert(Arc::clone(&name), ttl);
+                Ok((name, Ok(Answer { endpoints, ttl, .. }), known)) => {
+                    self.fresh.insert(Arc::clone(&name), (ttl, known));
                     found.insert(name, endpoints);
                 }
-                Ok((name, Err(error))) => warn(&name, &error),
+                Ok((name, Err(error), _)) => warn(&name, &error),
                 Err(error) => tracing::error!(%error, "a look-up broke"),
             }
         }
@@ -107,28 +109,35 @@ impl Names {
 
     /// Asks again for the names of this configuration, when their time has come.
     pub(crate) fn follow(&mut self, config: &Config, clusters: &BTreeMap<Arc<str>, ClusterHandle>) {
-        let fresh = std::mem::take(&mut self.fresh);
+        let mut fresh = std::mem::take(&mut self.fresh);
         for (name, handle) in clusters {
             let Some(source) = Source::of(config, name).filter(|_| !self.followed.contains_key(name)) else { continue };
-            let task = follow(Arc::clone(name), source.clone(), handle.clone(), fresh.get(name).copied());
+            let first = fresh.remove(name);
+            let was_resolved = first.is_some();
+            let task = follow(Arc::clone(name), source.clone(), handle.clone(), first);
             let task = tokio::spawn(task).abort_handle();
-            let was_resolved = fresh.contains_key(name);
             self.followed.insert(Arc::clone(name), Followed { source, was_resolved, task });
         }
     }
 }
 
-/// Keeps one cluster's endpoints as its name says. `ttl`: how long the first answer holds, if there was one.
-async fn follow(name: Arc<str>, source: Source, cluster: ClusterHandle, ttl: Option<Duration>) {
-    let mut pause = ttl.is_none().then_some(RETRY.0);
-    let mut wait = ttl.unwrap_or(RETRY.0);
+/// Keeps one cluster's endpoints as its name says. `first`: how long the first answer holds, if there was one, and what
+/// it said.
+async fn follow(name: Arc<str>, source: Source, cluster: ClusterHandle, first: Option<(Duration, Known)>) {
+    let mut pause = first.is_none().then_some(RETRY.0);
+    let (mut wait, mut known) = first.unwrap_or((RETRY.0, Known::default()));
+    let mut was_kept = false;
     loop {
         sleep(wait.clamp(MIN_TTL, MAX_TTL)).await;
-        match resolve(&source.lookup, &source.dns).await {
+        match resolve(&source.lookup, &source.dns, &mut known).await {
             Ok(answer) => {
                 if pause.take().is_some() {
                     tracing::info!(cluster = %name, "the endpoints' names are resolved");
                 }
+                if let Some(error) = answer.kept.as_ref().filter(|_| !was_kept) {
+                    tracing::warn!(cluster = %name, %error, "a part of the endpoints' addresses is not answered, and kept");
+                }
+                was_kept = answer.kept.is_some();
                 wait = answer.ttl;
                 // The cluster may be on its way out.
                 let _ = cluster.set_endpoints(answer.endpoints).await;

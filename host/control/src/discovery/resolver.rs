@@ -3,6 +3,8 @@
 //! Not asked are the hosts file and whatever else the system may have beside DNS; answers are not kept here, but by
 //! whoever asks.
 
+mod known;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -14,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE, rdata::RData};
+use simple_dns::{
+    CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE,
+    rdata::{RData, SRV},
+};
 use sluicegate_core::EndpointSpec;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -25,6 +30,8 @@ use tokio::{
 };
 
 use crate::config::{Dns, Lookup};
+use known::Host;
+pub(super) use known::Known;
 
 /// How long one server may take. Those nearby take milliseconds, and a name that they have to ask for themselves
 /// hardly ever takes longer.
@@ -54,6 +61,8 @@ pub(super) struct Answer {
     pub(super) endpoints: Vec<EndpointSpec>,
     /// How long it holds.
     pub(super) ttl: Duration,
+    /// Why some of them are those of an earlier answer, if any are.
+    pub(super) kept: Option<LookupError>,
 }
 
 /// Why a name came to nothing.
@@ -105,25 +114,27 @@ struct Servers {
     ndots: usize,
 }
 
-/// The endpoints behind a name.
-pub(super) async fn resolve(lookup: &Lookup, dns: &Dns) -> Result<Answer, LookupError> {
+/// The endpoints behind a name. `known`: what this has found before.
+pub(super) async fn resolve(lookup: &Lookup, dns: &Dns, known: &mut Known) -> Result<Answer, LookupError> {
     let servers = Servers::new(dns)?;
     // By address: one that is there twice counts once, with both weights.
     let mut weights = BTreeMap::<SocketAddr, u32>::new();
-    let ttl = match lookup {
+    let (ttl, kept) = match lookup {
         Lookup::Addresses { host, port } => {
-            let (addresses, ttl) = servers.addresses(host).await?;
+            let Host { addresses, ttl, kept } = servers.addresses(host, known).await?;
             weights.extend(addresses.into_iter().map(|ip| (SocketAddr::new(ip, *port), 1)));
-            ttl
+            (ttl, kept)
         }
         Lookup::Service(name) => {
             let Records { data, mut ttl } = servers.records(name, TYPE::SRV).await?;
             let services = || data.iter().filter_map(|data| if let RData::SRV(srv) = data { Some(srv) } else { None });
             // The others are for when none of these can be reached.
             let first = services().map(|srv| srv.priority).min();
-            let mut gone = None;
+            let host = |srv: &SRV<'_>| format!("{}.", srv.target);
+            known.forget_others(&services().map(host).collect());
+            let (mut gone, mut kept) = (None, None);
             for srv in services().filter(|srv| Some(srv.priority) == first) {
-                let (addresses, address_ttl) = match servers.addresses(&format!("{}.", srv.target)).await {
+                let found = match servers.addresses(&host(srv), known).await {
                     Ok(found) => found,
                     // One that is gone says nothing of the others.
                     Err(error) if error.is_of_name() => {
@@ -132,8 +143,9 @@ pub(super) async fn resolve(lookup: &Lookup, dns: &Dns) -> Result<Answer, Lookup
                     }
                     Err(error) => return Err(error),
                 };
-                ttl = ttl.min(address_ttl);
-                for ip in addresses {
+                ttl = ttl.min(found.ttl);
+                kept = kept.or(found.kept);
+                for ip in found.addresses {
                     // A weight of 0 means the smallest there is.
                     *weights.entry(SocketAddr::new(ip, srv.port)).or_default() += u32::from(srv.weight).max(1);
                 }
@@ -141,11 +153,11 @@ pub(super) async fn resolve(lookup: &Lookup, dns: &Dns) -> Result<Answer, Lookup
             if let Some(error) = gone.filter(|_| weights.is_empty()) {
                 return Err(error);
             }
-            ttl
+            (ttl, kept)
         }
     };
     let endpoint = |(address, weight): (SocketAddr, u32)| EndpointSpec { weight, ..EndpointSpec::new(address) };
-    Ok(Answer { endpoints: weights.into_iter().map(endpoint).collect(), ttl })
+    Ok(Answer { endpoints: weights.into_iter().map(endpoint).collect(), ttl, kept })
 }
 
 impl Servers {
@@ -173,9 +185,9 @@ impl Servers {
         if is_whole { whole.chain(searched).collect() } else { searched.chain(whole).collect() }
     }
 
-    /// All of a host's addresses. If only one of the two kinds is to be had, that has to do: there are servers that
-    /// never answer when asked for IPv6, which is not waited for much longer than for IPv4.
-    async fn addresses(&self, host: &str) -> Result<(Vec<IpAddr>, Duration), LookupError> {
+    /// All of a host's addresses. If only one of the two kinds is to be had, that has to do, with what is known of the
+    /// other: there are servers that never answer when asked for IPv6, which is not waited for much longer than for IPv4.
+    async fn addresses(&self, host: &str, known: &mut Known) -> Result<Host, LookupError> {
         let (is_had, had) = oneshot::channel();
         let v4 = async {
             let v4 = self.records(host, TYPE::A).await;
@@ -198,24 +210,7 @@ impl Servers {
             }
         };
         let (v4, v6) = tokio::join!(v4, v6);
-        let (mut addresses, mut ttl, mut errors) = (Vec::new(), Duration::MAX, Vec::new());
-        for records in [v4, v6] {
-            match records {
-                Ok(records) => {
-                    ttl = ttl.min(records.ttl);
-                    addresses.extend(records.data.iter().filter_map(|data| match data {
-                        RData::A(a) => Some(IpAddr::from(Ipv4Addr::from(a.address))),
-                        RData::AAAA(aaaa) => Some(Ipv6Addr::from(aaaa.address).into()),
-                        _ => None,
-                    }));
-                }
-                Err(error) => errors.push(error),
-            }
-        }
-        match errors.pop() {
-            Some(error) if addresses.is_empty() => Err(errors.pop().unwrap_or(error)),
-            _ => Ok((addresses, ttl)),
-        }
+        known.take_in(host, [v4, v6])
     }
 
     /// A name's records of one kind; at least one.
