@@ -162,6 +162,41 @@ fn only_what_a_trusted_key_has_signed_is_let_in() {
 }
 
 #[test]
+fn what_a_key_has_signed_is_not_gone_back_to_without_the_key() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let key = |name: &str| {
+        let path = dir.path().join(name).display().to_string();
+        let (ok, public, err) = sluicegate(&["keygen", &path]);
+        assert!(ok, "{err}");
+        (path, public.trim().to_owned())
+    };
+    let ((old, old_public), (new, new_public)) = (key("old"), key("new"));
+    let save = |file: &std::path::Path, bytes: &[u8], key: &str| {
+        fs::write(file, bytes).unwrap();
+        assert!(sluicegate(&["sign", file.to_str().unwrap(), "--key", key]).0);
+    };
+    let origins = Origin::several(1);
+    let settings = |keys: &str| format!("trusted_keys = [{keys}]\n{}", config("{ file = \"policy.wasm\" }", &origins));
+    let (both, only_new) = (format!("\"{old_public}\", \"{new_public}\""), format!("\"{new_public}\""));
+    let proxy = Proxy::start(&settings(&both), |dir| {
+        save(&dir.join("policy.wasm"), &ByHand::default().module(), &old);
+    });
+    save(&proxy.path("policy.wasm"), &wasm::builtin("random", "fast"), &new);
+    proxy.wait_for_generation(2);
+    let seen = proxy.log().len();
+    proxy.reconfigure(&settings(&only_new));
+    proxy.wait_after(seen, "the keys", |line| line["message"] == "configuration applied");
+    let (status, answer) = proxy.post("/policies/api/rollback", &json!({}));
+    assert_eq!((status, &answer["error"]["code"]), (409, &json!("untrusted")));
+    assert!(answer["error"]["message"].as_str().unwrap().contains("trusted now"), "{answer}");
+    assert_eq!(policy(&proxy)["active"]["generation"], 2);
+    let seen = proxy.log().len();
+    proxy.reconfigure(&settings(&both));
+    proxy.wait_after(seen, "the keys", |line| line["message"] == "configuration applied");
+    assert_eq!(done(&proxy, "/policies/api/rollback", &json!({}))["generation"], 1);
+}
+
+#[test]
 fn keys_that_come_later_have_their_signatures_watched() {
     let dir = tempfile::TempDir::new().unwrap();
     let ours = dir.path().join("ours").display().to_string();

@@ -26,6 +26,7 @@ use crate::{
     config::Eligibility,
     endpoints::{EndpointView, Endpoints},
     probe::{Probed, Prober},
+    trust::Trust,
 };
 
 /// How often it is looked whose ejection is over and who has warmed up: each step of a weight is shown to the policies,
@@ -90,6 +91,8 @@ pub(crate) struct Means {
     pub(crate) clock: Clock,
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) seed: u64,
+    /// Who may have signed a policy.
+    pub(crate) trust: watch::Receiver<Trust>,
 }
 
 /// Waits for the code that is loading, if any is.

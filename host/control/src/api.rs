@@ -142,8 +142,8 @@ impl Board {
         };
         let config = fields.object("config")?.unwrap_or_else(|| json!({}));
         let spec = PolicySpec { source, config, sha256 };
-        let (module_bytes, keys) = self.rules();
-        let fetched = spawn_blocking(move || match policies::fetch_checked(&spec, module_bytes, &keys) {
+        let (module_bytes, trust) = self.rules();
+        let fetched = spawn_blocking(move || match policies::fetch_checked(&spec, module_bytes, &trust) {
             Ok(plugin) => Ok(plugin),
             Err(policies::FetchError::Refused(refusal)) => Err(refused(refusal)),
             Err(policies::FetchError::Unread(error)) => {

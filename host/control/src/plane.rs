@@ -22,6 +22,7 @@ use crate::{
     policies,
     status::Board,
     tls::Secured,
+    trust::Trust,
 };
 pub use trying::try_out_all;
 use trying::{Tried, try_out_clusters};
@@ -47,6 +48,8 @@ pub struct Plane {
     policy_files: policies::FilesInUse,
     names: Names,
     board: Arc<Board>,
+    /// By the configuration that is in force.
+    trust: watch::Sender<Trust>,
     drain_timeout: watch::Sender<Duration>,
 }
 
@@ -104,12 +107,14 @@ impl Plane {
     pub async fn start(options: PlaneOptions, config: Config) -> Result<Self, ApplyError> {
         let PlaneOptions { engine, clock, workers, seed } = options;
         let nothing = Config { routes: Vec::new(), clusters: BTreeMap::new(), ..config.clone() };
-        let means = Means { engine, clock, workers, seed };
+        let (trust, trusted) = watch::channel(Trust::default());
+        let means = Means { engine, clock, workers, seed, trust: trusted };
         let board = Arc::new(Board::new(clock));
         let (routes, clusters, names) = (Arc::default(), BTreeMap::new(), Names::default());
         let policy_files = policies::FilesInUse::default();
         let (drain_timeout, _) = watch::channel(config.runtime.drain_timeout);
-        let mut plane = Self { means, config: nothing, routes, clusters, policy_files, names, board, drain_timeout };
+        let mut plane =
+            Self { means, config: nothing, routes, clusters, policy_files, names, board, trust, drain_timeout };
         plane.apply(config).await?;
         Ok(plane)
     }
@@ -146,10 +151,11 @@ impl Plane {
         let secured = Secured::load(&new).map_err(ApplyError::Refused)?;
         let mut found = discovery::read_files(&new).map_err(ApplyError::Refused)?;
         let trusted_keys = self.config.policy.trusted_keys != new.policy.trusted_keys;
+        let trust = self.trust.borrow().with_keys(&new.policy.trusted_keys);
         if trusted_keys {
-            self.check_trust(&new).await?;
+            self.check_trust(&new, &trust).await?;
         }
-        let plugins = self.try_out_policies(&changes, &new).await?;
+        let plugins = self.try_out_policies(&changes, &new, &trust).await?;
         found.extend(self.names.first_answers(&new).await);
         // An answer that comes now would be one to a question that is not asked any more.
         self.names.forget_others(&new);
@@ -194,17 +200,18 @@ impl Plane {
             self.set_listeners(&secured).await?;
         }
         self.names.follow(&new, &self.clusters);
-        self.board.show(&self.clusters, self.means.engine.limits().module_bytes, &new.policy.trusted_keys);
+        self.board.show(&self.clusters, self.means.engine.limits().module_bytes, trust.clone());
+        self.trust.send_replace(trust);
         self.config = new.without_restart(&self.config);
         self.drain_timeout.send_replace(self.config.runtime.drain_timeout);
         Ok(Applied { clusters: changes.len(), routes, listeners, trusted_keys, needs_restart })
     }
 
     /// Whether all policies' files may be used with other keys: what serves now would not serve after a restart, else.
-    async fn check_trust(&self, new: &Config) -> Result<(), ApplyError> {
+    async fn check_trust(&self, new: &Config, trust: &Trust) -> Result<(), ApplyError> {
         let limit = self.means.engine.limits().module_bytes;
         let check = |(name, cluster): (&Arc<str>, &Cluster)| {
-            let fetched = policies::fetch(&cluster.policy, limit, &new.policy.trusted_keys);
+            let fetched = policies::fetch(&cluster.policy, limit, trust);
             fetched.err().map(|error| format!("cluster.{name}.policy: {error}"))
         };
         let errors: Vec<_> = new.clusters.iter().filter_map(check).collect();
@@ -216,10 +223,11 @@ impl Plane {
         &self,
         changes: &BTreeMap<Arc<str>, ClusterChange>,
         new: &Config,
+        trust: &Trust,
     ) -> Result<BTreeMap<Arc<str>, Tried>, ApplyError> {
         let fresh = |change| matches!(change, ClusterChange::Added | ClusterChange::Changed { policy: true, .. });
         let names = changes.iter().filter(|(_, change)| fresh(**change)).map(|(name, _)| name);
-        try_out_clusters(&self.means.engine, self.means.clock, new, names).await
+        try_out_clusters((&self.means.engine, self.means.clock, trust), new, names).await
     }
 
     async fn change_cluster(

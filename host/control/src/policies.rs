@@ -12,7 +12,7 @@ use sluicegate_policy::{Plugin, Refusal};
 
 use crate::{
     config::{PolicySource, PolicySpec},
-    trust::{self, PublicKey},
+    trust::Trust,
 };
 
 /// What the policies' files said when their clusters came to use them.
@@ -52,19 +52,15 @@ pub(crate) enum FetchError {
 }
 
 /// The plugin that a configuration asks for. Reads its file, if it is one.
-pub(crate) fn fetch(spec: &PolicySpec, module_bytes: usize, trusted_keys: &[PublicKey]) -> Result<Plugin, String> {
-    fetch_checked(spec, module_bytes, trusted_keys).map_err(|error| match error {
+pub(crate) fn fetch(spec: &PolicySpec, module_bytes: usize, trust: &Trust) -> Result<Plugin, String> {
+    fetch_checked(spec, module_bytes, trust).map_err(|error| match error {
         FetchError::Unread(error) => error,
         FetchError::Refused(refusal) => format!("{} is refused: {refusal}", name(spec)),
     })
 }
 
 /// The same, with errors that can be told apart.
-pub(crate) fn fetch_checked(
-    spec: &PolicySpec,
-    module_bytes: usize,
-    trusted_keys: &[PublicKey],
-) -> Result<Plugin, FetchError> {
+pub(crate) fn fetch_checked(spec: &PolicySpec, module_bytes: usize, trust: &Trust) -> Result<Plugin, FetchError> {
     let bytes: Arc<[u8]> = match &spec.source {
         PolicySource::Builtin(name) => match sluicegate_builtins::get(name) {
             Some(wasm) => wasm.into(),
@@ -75,14 +71,14 @@ pub(crate) fn fetch_checked(
             read(path, module_bytes).map_err(unread)?.into()
         }
     };
-    with_bytes(spec, bytes, trusted_keys).map_err(FetchError::Refused)
+    with_bytes(spec, bytes, trust).map_err(FetchError::Refused)
 }
 
 /// The plugin that a configuration asks for, from bytes that were read already. A policy that comes with the proxy needs
 /// no signature: it is as trusted as that.
-pub(crate) fn with_bytes(spec: &PolicySpec, bytes: Arc<[u8]>, trusted_keys: &[PublicKey]) -> Result<Plugin, Refusal> {
+pub(crate) fn with_bytes(spec: &PolicySpec, bytes: Arc<[u8]>, trust: &Trust) -> Result<Plugin, Refusal> {
     if let PolicySource::File(path) = &spec.source {
-        trust::check(path, &bytes, spec.sha256, trusted_keys)?;
+        trust.check(path, &bytes, spec.sha256)?;
     }
     Ok(Plugin { name: name(spec), bytes, config: spec.config.to_string().into() })
 }

@@ -17,7 +17,7 @@ use sluicegate_policy::{Clock, Generation};
 use crate::{
     actor::{ClusterHandle, ClusterStatus},
     endpoints::EndpointView,
-    trust::PublicKey,
+    trust::Trust,
 };
 
 mod picks;
@@ -42,7 +42,7 @@ pub struct Board {
     phase: AtomicU8,
     clusters: Mutex<BTreeMap<Arc<str>, ClusterHandle>>,
     /// How large a policy may be, and who may sign it.
-    rules: Mutex<(usize, Vec<PublicKey>)>,
+    rules: Mutex<(usize, Trust)>,
     /// The gauges of the last scrape: a series lives as long as its handle.
     gauges: Mutex<Vec<Gauge>>,
 }
@@ -63,21 +63,16 @@ impl Board {
         self.phase.store(Phase::Draining as u8, Relaxed);
     }
 
-    pub(crate) fn show(
-        &self,
-        clusters: &BTreeMap<Arc<str>, ClusterHandle>,
-        module_bytes: usize,
-        trusted_keys: &[PublicKey],
-    ) {
+    pub(crate) fn show(&self, clusters: &BTreeMap<Arc<str>, ClusterHandle>, module_bytes: usize, trust: Trust) {
         *lock(&self.clusters) = clusters.clone();
-        *lock(&self.rules) = (module_bytes, trusted_keys.to_vec());
+        *lock(&self.rules) = (module_bytes, trust);
     }
 
     pub(crate) fn now(&self) -> u64 {
         self.clock.now()
     }
 
-    pub(crate) fn rules(&self) -> (usize, Vec<PublicKey>) {
+    pub(crate) fn rules(&self) -> (usize, Trust) {
         lock(&self.rules).clone()
     }
 

@@ -1,9 +1,11 @@
 //! Whose policies are put to use: pins and signatures.
 
 use std::{
+    collections::VecDeque,
     ffi::OsString,
     fmt, fs,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use ring::signature::{ED25519, UnparsedPublicKey};
@@ -44,26 +46,74 @@ pub fn signature_path(file: &Path) -> PathBuf {
     path.into()
 }
 
-/// Checks what a policy's file holds against the pin, if there is one, and its signature, if any key is trusted.
-pub(crate) fn check(file: &Path, bytes: &[u8], pin: Option<Digest>, trusted_keys: &[PublicKey]) -> Result<(), Refusal> {
-    if let Some(pin) = pin {
-        let found = Digest::of(bytes);
-        if found != pin {
-            return Err(Refusal::WrongDigest { pinned: pin.to_string(), found: found.to_string() });
+/// How many signatures are remembered: as many as a thousand clusters can go back to. What is older has to be swapped in
+/// with its file.
+const MAX_SIGNED: usize = 4096;
+
+/// The keys that are trusted, and what is known to be signed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trust {
+    keys: Vec<PublicKey>,
+    /// Whose signature of which file was seen, the latest last; whatever the keys are. A generation that is gone back to
+    /// has neither file nor signature any more.
+    signed: Arc<Mutex<VecDeque<(Digest, PublicKey)>>>,
+}
+
+impl Trust {
+    /// The same with other keys.
+    pub(crate) fn with_keys(&self, keys: &[PublicKey]) -> Self {
+        Self { keys: keys.to_vec(), signed: Arc::clone(&self.signed) }
+    }
+
+    /// Checks what a policy's file holds against the pin, if there is one, and its signature, if any key is trusted.
+    pub(crate) fn check(&self, file: &Path, bytes: &[u8], pin: Option<Digest>) -> Result<(), Refusal> {
+        let digest = Digest::of(bytes);
+        if let Some(pin) = pin.filter(|pin| *pin != digest) {
+            return Err(Refusal::WrongDigest { pinned: pin.to_string(), found: digest.to_string() });
+        }
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        let path = signature_path(file);
+        let untrusted = |reason: String| Err(Refusal::Untrusted { reason });
+        let signature = match read(&path) {
+            Ok(signature) => signature,
+            Err(error) => return untrusted(format!("{} can't be read: {error}", path.display())),
+        };
+        match self.keys.iter().find(|key| key.has_signed(bytes, &signature)) {
+            Some(key) => {
+                self.remember((digest, *key));
+                Ok(())
+            }
+            None => untrusted(format!("{} is not of these bytes, or by somebody else", path.display())),
         }
     }
-    if trusted_keys.is_empty() {
-        return Ok(());
+
+    /// Checks what was let in some time ago, when other keys may have been trusted, or none. A policy that comes with the
+    /// proxy needs no signature.
+    pub(crate) fn check_again(&self, digest: Digest) -> Result<(), Refusal> {
+        let is_builtin =
+            || sluicegate_builtins::names().filter_map(sluicegate_builtins::get).any(|wasm| Digest::of(wasm) == digest);
+        let is_signed = |(of, key): &(Digest, PublicKey)| *of == digest && self.keys.contains(key);
+        if self.keys.is_empty() || self.signed().iter().any(is_signed) || is_builtin() {
+            return Ok(());
+        }
+        let reason =
+            format!("those that are trusted now are not known to have signed {digest}: sign its file and swap it in");
+        Err(Refusal::Untrusted { reason })
     }
-    let path = signature_path(file);
-    let untrusted = |reason: String| Err(Refusal::Untrusted { reason });
-    let signature = match read(&path) {
-        Ok(signature) => signature,
-        Err(error) => return untrusted(format!("{} can't be read: {error}", path.display())),
-    };
-    match trusted_keys.iter().any(|key| key.has_signed(bytes, &signature)) {
-        true => Ok(()),
-        false => untrusted(format!("{} is not of these bytes, or by somebody else", path.display())),
+
+    fn remember(&self, signature: (Digest, PublicKey)) {
+        let mut signed = self.signed();
+        signed.retain(|known| *known != signature);
+        if signed.len() == MAX_SIGNED {
+            signed.pop_front();
+        }
+        signed.push_back(signature);
+    }
+
+    fn signed(&self) -> std::sync::MutexGuard<'_, VecDeque<(Digest, PublicKey)>> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,24 +152,45 @@ mod tests {
         let file = dir.path().join("mine.wasm");
         let sign = |signature: &[u8]| fs::write(dir.path().join("mine.wasm.sig"), signature).unwrap();
         let keys = [PublicKey([7; 32]), PublicKey::parse(KEY).unwrap()];
-        let reason = |bytes: &[u8], keys: &[PublicKey]| check(&file, bytes, None, keys).unwrap_err().to_string();
+        let check = |bytes: &[u8], keys: &[PublicKey]| Trust::default().with_keys(keys).check(&file, bytes, None);
+        let reason = |bytes: &[u8], keys: &[PublicKey]| check(bytes, keys).unwrap_err().to_string();
         assert!(reason(MESSAGE, &keys).contains("mine.wasm.sig can't be read: No such file"));
         sign(SIGNATURE.as_bytes());
-        check(&file, MESSAGE, None, &keys).unwrap();
+        check(MESSAGE, &keys).unwrap();
         sign(&hex(SIGNATURE).unwrap());
-        check(&file, MESSAGE, None, &keys).unwrap();
+        check(MESSAGE, &keys).unwrap();
         assert!(reason(&[0x73], &keys).contains("is not of these bytes"));
         assert!(reason(MESSAGE, &keys[..1]).contains("by somebody else"));
         sign(&[b'x'; 500]);
         assert!(reason(MESSAGE, &keys).contains("it is no file with a signature"));
-        check(&file, MESSAGE, None, &[]).unwrap();
+        check(MESSAGE, &[]).unwrap();
+    }
+
+    #[test]
+    fn what_was_let_in_is_checked_by_the_keys_of_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("mine.wasm");
+        fs::write(signature_path(&file), SIGNATURE).unwrap();
+        let (key, other) = (PublicKey::parse(KEY).unwrap(), PublicKey([7; 32]));
+        let trust = Trust::default().with_keys(&[other, key]);
+        let again = |keys: &[PublicKey]| trust.with_keys(keys).check_again(Digest::of(MESSAGE));
+        assert!(again(&[key]).is_err(), "nobody has seen its signature yet");
+        trust.check(&file, MESSAGE, None).unwrap();
+        assert!(again(&[other, key]).is_ok() && again(&[key]).is_ok() && again(&[]).is_ok());
+        let error = again(&[other]).unwrap_err().to_string();
+        assert!(error.contains("trusted now") && error.contains(&Digest::of(MESSAGE).to_string()), "{error}");
+        assert!(trust.check_again(Digest::of(sluicegate_builtins::get("p2c").unwrap())).is_ok());
+        // A bound on what is remembered: the oldest goes first.
+        (0..MAX_SIGNED as u64).for_each(|number| trust.remember((Digest::of(&number.to_be_bytes()), key)));
+        assert!(again(&[key]).is_err() && trust.signed().len() == MAX_SIGNED);
     }
 
     #[test]
     fn a_pin_is_for_one_file() {
         let pin = Digest::of(MESSAGE);
-        check(Path::new("x"), MESSAGE, Some(pin), &[]).unwrap();
-        let error = check(Path::new("x"), &[], Some(pin), &[]).unwrap_err().to_string();
+        let check = |bytes: &[u8]| Trust::default().check(Path::new("x"), bytes, Some(pin));
+        check(MESSAGE).unwrap();
+        let error = check(&[]).unwrap_err().to_string();
         assert!(error.contains(&pin.to_string()) && error.contains(&Digest::of(&[]).to_string()), "{error}");
     }
 

@@ -52,5 +52,5 @@ pub use picks::{LOOKED_AT_NS, SeenPick};
 pub use refusal::Refusal;
 pub use request::RequestHead;
 pub use seat::{DECLINE, Installed, Picked, Prober, Report, Seat, SeatHandle, SeatInbox, WorkerGone, seat};
-pub use supervisor::{Loaded, Supervisor, SupervisorStatus, Swapped, TrialSpec, TrialStatus};
+pub use supervisor::{Loaded, Supervisor, SupervisorStatus, Swapped, TrialSpec, TrialStatus, Vetting};
 pub use trial::{Draw, Tally};

@@ -30,6 +30,9 @@ const KEPT: usize = 4;
 /// Reports that may wait for the supervisor. When more come the counters still have them.
 const REPORTS: usize = 256;
 
+/// Says whether a generation may serve that was let in some time ago. What let it in may not count any more.
+pub type Vetting = Arc<dyn Fn(&Generation) -> Result<(), Refusal> + Send + Sync>;
+
 /// Looks after one cluster's policy.
 pub struct Supervisor {
     engine: Arc<Engine>,
@@ -48,6 +51,7 @@ pub struct Supervisor {
     last_refusal: Option<String>,
     last_fault: Option<String>,
     trial: Option<trials::Trial>,
+    vetting: Option<Vetting>,
     history: History,
     metrics: SwapMetrics,
 }
@@ -80,9 +84,19 @@ impl Supervisor {
             last_refusal: None,
             last_fault: None,
             trial: None,
+            vetting: None,
             history: History::default(),
         };
         (supervisor, inboxes, reports)
+    }
+
+    /// Who is asked before a kept generation is gone back to, or a candidate promoted. Without one, all of them may.
+    pub fn set_vetting(&mut self, vetting: Vetting) {
+        self.vetting = Some(vetting);
+    }
+
+    fn vet(&self, generation: &Generation) -> Result<(), Refusal> {
+        self.vetting.as_ref().map_or(Ok(()), |vetting| vetting(generation))
     }
 
     /// The workers' seats.
@@ -223,6 +237,7 @@ impl Supervisor {
         let Some(former) = index.and_then(|index| self.kept.get(index)).cloned() else {
             return Err(Refusal::NotKept { asked: to, kept: self.kept.iter().map(|kept| kept.number).collect() });
         };
+        self.vet(&former)?;
         let (start, saved) = (Instant::now(), self.saved(&former.spec.artifact).await?);
         let (instances, rehearsal) = self.prepare(&former, saved).await?;
         let (rehearse, switched) = (start.elapsed(), Instant::now());

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use sluicegate_core::{ClusterSnapshot, EndpointSpec};
-use sluicegate_policy::{Cause, Plugin, Refusal, SeatHandle, SeenPick, Supervisor, Swapped, TrialSpec};
+use sluicegate_policy::{Cause, Generation, Plugin, Refusal, SeatHandle, SeenPick, Supervisor, Swapped, TrialSpec};
 use sluicegate_proxy::{ClusterLoad, ClusterSettings, ControlError};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -28,7 +28,7 @@ impl ClusterHandle {
         settings: ClusterSettings,
         means: Means,
     ) -> Result<Self, ControlError> {
-        let Means { engine, clock, workers, seed } = means;
+        let Means { engine, clock, workers, seed, trust } = means;
         let (results, events) = mpsc::channel(EVENTS);
         let mut prober = Prober::new(clock, seed, results.clone());
         // A report that finds no room is made again when the endpoint has failed as often once more.
@@ -38,7 +38,10 @@ impl ClusterHandle {
         let empty = ClusterSnapshot::empty(name);
         let snapshot = Arc::new(endpoints.show(&empty, clock.now()).unwrap_or(empty));
         let count = workers.len() as u32;
-        let (supervisor, inboxes, reports) = Supervisor::new(engine, clock, Arc::clone(&snapshot), seed, count);
+        let (mut supervisor, inboxes, reports) = Supervisor::new(engine, clock, Arc::clone(&snapshot), seed, count);
+        // A key may be taken away from under what it has signed, which needs no file to serve again.
+        let vet = move |generation: &Generation| trust.borrow().check_again(generation.spec.artifact.digest);
+        supervisor.set_vetting(Arc::new(vet));
         let load = Arc::<ClusterLoad>::default();
         for (worker, inbox) in workers.iter().zip(inboxes) {
             let (settings, load) = (settings.clone(), Arc::clone(&load));

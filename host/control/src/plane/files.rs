@@ -74,7 +74,7 @@ impl Plane {
                 && let Some(handle) = self.clusters.get(name)
             {
                 // How it ends is logged where it happens.
-                let plugin = policies::with_bytes(&cluster.policy, Arc::clone(bytes), &self.config.policy.trusted_keys);
+                let plugin = policies::with_bytes(&cluster.policy, Arc::clone(bytes), &self.trust.borrow());
                 let name = policies::name(&cluster.policy);
                 let _ = handle.set_policy(name, plugin, Some(since), cause("its file changed")).await;
             }
@@ -89,8 +89,8 @@ impl Plane {
                 continue;
             };
             let (spec, limit) = (cluster.policy.clone(), self.means.engine.limits().module_bytes);
-            let keys = self.config.policy.trusted_keys.clone();
-            match spawn_blocking(move || policies::fetch_checked(&spec, limit, &keys)).await {
+            let trust = self.trust.borrow().clone();
+            match spawn_blocking(move || policies::fetch_checked(&spec, limit, &trust)).await {
                 Ok(Ok(plugin)) => {
                     let why = cause("its signature changed");
                     let _ = handle.set_policy(plugin.name.clone(), Ok(plugin), Some(since), why).await;

@@ -12,7 +12,7 @@ use crate::{
     config::{Cluster, Config},
     discovery, policies,
     tls::Secured,
-    trust::PublicKey,
+    trust::Trust,
 };
 
 /// Tries out every policy of a configuration with its cluster's endpoints, and that is all: nothing is bound, nothing
@@ -20,21 +20,21 @@ use crate::{
 pub async fn try_out_all(engine: &Arc<Engine>, clock: Clock, config: &Config) -> Result<(), ApplyError> {
     Secured::load(config).map_err(ApplyError::Refused)?;
     discovery::read_files(config).map_err(ApplyError::Refused)?;
-    try_out_clusters(engine, clock, config, config.clusters.keys()).await.map(drop)
+    let trust = Trust::default().with_keys(&config.policy.trusted_keys);
+    try_out_clusters((engine, clock, &trust), config, config.clusters.keys()).await.map(drop)
 }
 
 /// The policies of these clusters, loaded and rehearsed off the caller's thread. All that is wrong is said at once.
 pub(super) async fn try_out_clusters(
-    engine: &Arc<Engine>,
-    clock: Clock,
+    (engine, clock, trust): (&Arc<Engine>, Clock, &Trust),
     config: &Config,
     names: impl Iterator<Item = &Arc<str>>,
 ) -> Result<BTreeMap<Arc<str>, Tried>, ApplyError> {
     let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
     for name in names {
         let (engine, cluster, cluster_name) = (Arc::clone(engine), config.clusters[name].clone(), Arc::clone(name));
-        let keys = config.policy.trusted_keys.clone();
-        let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock, &keys)).await;
+        let trust = trust.clone();
+        let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock, &trust)).await;
         match tried.unwrap_or_else(|error| Err(format!("it can't be tried out: {error}"))) {
             Ok(tried) => drop(plugins.insert(Arc::clone(name), tried)),
             Err(error) => errors.push(format!("cluster.{name}.policy: {error}")),
@@ -55,14 +55,8 @@ impl Tried {
     }
 }
 
-fn try_out(
-    cluster: &Cluster,
-    name: &str,
-    engine: &Engine,
-    clock: &Clock,
-    trusted_keys: &[PublicKey],
-) -> Result<Tried, String> {
-    let plugin = policies::fetch(&cluster.policy, engine.limits().module_bytes, trusted_keys)?;
+fn try_out(cluster: &Cluster, name: &str, engine: &Engine, clock: &Clock, trust: &Trust) -> Result<Tried, String> {
+    let plugin = policies::fetch(&cluster.policy, engine.limits().module_bytes, trust)?;
     let snapshot = ClusterSnapshot::empty(name).next(&cluster.endpoints, &mut LiveArena::default(), clock.now());
     match plugin.try_out(engine, clock, &Arc::new(snapshot)) {
         Ok((artifact, _)) => Ok(Tried { plugin, _artifact: artifact }),

@@ -90,6 +90,10 @@ impl Supervisor {
         self.active = None;
         self.metrics.ended("rolled_back");
         while let Some(former) = self.kept.pop_back() {
+            if let Err(refusal) = self.vet(&former) {
+                tracing::error!(cluster = %self.cluster, generation = former.number, %refusal, "not gone back to");
+                continue;
+            }
             let Ok((instances, _)) = self.prepare(&former, None).await else { continue };
             if self.publish(instances, false).await.is_ok() {
                 tracing::error!(

@@ -94,3 +94,30 @@ fn faults_count_by_when_they_happened() {
         assert!(supervisor.status().active.is_none(), "quarantined");
     });
 }
+
+#[test]
+fn who_may_not_serve_any_more_is_not_gone_back_to() {
+    let picks = |pick: &'static str| plugin(&ByHand { pick, ..LEARNS });
+    let [zero, one, two] = ["i32.const 0", "i32.const 1", "i32.const 2"];
+    with_supervisor(Limits { faults: 1, ..Limits::default() }, async |mut supervisor, seat| {
+        for pick in [zero, one, two] {
+            supervisor.swap(picks(pick), &cause()).await.unwrap();
+        }
+        supervisor.set_vetting(Arc::new(|generation| match generation.number {
+            1 => Ok(()),
+            number => Err(Refusal::Untrusted { reason: format!("generation {number}") }),
+        }));
+        for to in [None, Some(2)] {
+            let refusal = supervisor.roll_back(to, &cause()).await.unwrap_err();
+            assert!(matches!(&refusal, Refusal::Untrusted { reason } if reason == "generation 2"), "{refusal}");
+        }
+        assert_eq!(pick(&seat), 2, "what serves goes on");
+        supervisor.put_on_trial(picks(one), TrialSpec::Shadow(1.0), &cause()).await.unwrap();
+        assert!(matches!(supervisor.promote(&cause()).await, Err(Refusal::Untrusted { .. })));
+        assert!(!supervisor.is_trying());
+        // Nor by itself, when what serves faults.
+        let report = Report { worker: 0, generation: 3, fault: Fault::BadIndex { index: 7, count: 3 }, at: 0 };
+        supervisor.handle(report, SystemTime::UNIX_EPOCH).await;
+        assert_eq!((supervisor.status().active.unwrap().number, pick(&seat)), (1, 0));
+    });
+}

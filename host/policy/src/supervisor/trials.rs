@@ -152,6 +152,11 @@ impl Supervisor {
 
     /// The candidate serves all requests from now on, with what it has learnt, and without a compile. Its number.
     pub async fn promote(&mut self, cause: &Cause) -> Result<u64, Refusal> {
+        let Some(trial) = &self.trial else { return Err(Refusal::NoTrial) };
+        if let Err(refusal) = self.vet(&trial.generation) {
+            self.end_trial(&Cause { why: format!("it can't be promoted: {refusal}").into(), at: cause.at }).await;
+            return Err(refusal);
+        }
         let Some(trial) = self.trial.take() else { return Err(Refusal::NoTrial) };
         let (start, candidate) = (Instant::now(), Arc::clone(&trial.generation));
         for index in 0..self.seats.len() {
