@@ -1,8 +1,12 @@
 //! Policies replaced while requests flow.
 
-use std::fs;
+use std::{fs, thread, time::Duration};
 
-use sluicegate_tests::{Load, Origin, Proxy, wasm};
+use serde_json::Value;
+use sluicegate_tests::{
+    Load, Origin, Proxy,
+    wasm::{self, ByHand},
+};
 
 use crate::config;
 
@@ -53,6 +57,41 @@ fn from_one_lane_to_the_other() {
     proxy.wait_for_generation(2);
     assert_eq!(proxy.status()["clusters"]["api"]["policy"]["active"]["lane"], "portable");
     assert_eq!(load.stop().failed, Vec::<String>::new());
+}
+
+#[test]
+fn a_policy_that_compiles_for_long_holds_up_no_other_cluster() {
+    let origins = Origin::several(1);
+    let other = "[cluster.other]\npolicy = { file = \"other.wasm\" }\n";
+    let text = config("{ file = \"policy.wasm\" }", &origins);
+    let endpoints = text.lines().find(|line| line.starts_with("endpoints")).unwrap();
+    let proxy = Proxy::start(&format!("{text}\n{other}{endpoints}\n"), |dir| {
+        fs::write(dir.join("policy.wasm"), wasm::builtin("p2c", "fast")).unwrap();
+        fs::write(dir.join("other.wasm"), wasm::builtin("p2c", "fast")).unwrap();
+    });
+    // Ten million instructions, for which it takes seconds on every processor that there is.
+    let function = |number: usize| {
+        let line = format!("(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 5)) (i32.const {number})))");
+        format!("(func (param i32) (result i32) {} (local.get 0))", line.repeat(1000))
+    };
+    let slow = ByHand { items: (0..2000).map(function).collect::<String>().leak(), ..ByHand::default() };
+    let save = |name: &str, module: &[u8]| {
+        fs::write(proxy.path("new"), module).unwrap();
+        fs::rename(proxy.path("new"), proxy.path(name)).unwrap();
+    };
+    let slow = slow.module();
+    save("policy.wasm", &slow);
+    thread::sleep(Duration::from_millis(300));
+    let swapped = |cluster: &'static str, generation: u64| {
+        move |line: &Value| {
+            line["message"] == "policy in service" && line["cluster"] == cluster && line["generation"] == generation
+        }
+    };
+    for (generation, name) in (2..).zip(["random", "round-robin", "p2c"]) {
+        save("other.wasm", &wasm::builtin(name, "fast"));
+        proxy.wait_for("the other cluster's swap", swapped("other", generation));
+        assert!(!proxy.log().iter().any(swapped("api", 2)), "the compile was over before anything was to be seen");
+    }
 }
 
 #[test]

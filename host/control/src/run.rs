@@ -1,8 +1,14 @@
 //! The control loop: waits for files to change, or for orders, and has the plane follow.
 
+mod changes;
+
 use std::path::{Path, PathBuf};
 
-use tokio::sync::{mpsc, oneshot};
+use sluicegate_policy::MAX_COMPILES;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 
 use crate::{
     config::{self, Config, PolicySource},
@@ -10,6 +16,7 @@ use crate::{
     trust::signature_path,
     watch::{self, Change, FileWatcher, Files, WatchError},
 };
+use changes::{Changed, Changes};
 
 /// A configuration to put to use, and where to say how it went.
 type Order = (Box<Config>, oneshot::Sender<Result<Applied, ApplyError>>);
@@ -32,7 +39,8 @@ impl PlaneHandle {
 pub fn run(plane: Plane, file: Option<PathBuf>) -> Result<(PlaneHandle, impl Future<Output = ()>), WatchError> {
     let (watcher, changes) = FileWatcher::start(watch::DEFAULT_QUIET)?;
     let (sender, orders) = mpsc::channel(1);
-    let mut follower = Follower { plane, file, watcher, refused: None, known: Files::new() };
+    let (known, waiting, under_way) = (Files::new(), Changes::default(), JoinSet::new());
+    let mut follower = Follower { plane, file, watcher, refused: None, known, changes: waiting, under_way };
     follower.watch();
     Ok((PlaneHandle(sender), follower.follow(changes, orders)))
 }
@@ -44,6 +52,10 @@ struct Follower {
     /// A configuration whose policies did not work: it is tried again when one of their files changes.
     refused: Option<Config>,
     known: Files,
+    /// What is to be put to use of other files than the configuration: a policy may take long to compile.
+    changes: Changes,
+    /// Waits for what has been begun of these; each says which file it was.
+    under_way: JoinSet<PathBuf>,
 }
 
 impl Follower {
@@ -62,6 +74,14 @@ impl Follower {
                     // The watcher's thread ends only with the watcher.
                     None => return,
                 },
+                Some(done) = self.under_way.join_next() => {
+                    match done {
+                        Ok(path) => self.changes.end(&path),
+                        // It only waits, and is never broken off.
+                        Err(error) => tracing::error!(%error, "a file's change broke"),
+                    }
+                    self.begin_changes().await;
+                }
             }
         }
     }
@@ -73,10 +93,8 @@ impl Follower {
                 if Some(&path) == self.file.as_ref() {
                     self.config_changed(&path, &bytes).await;
                 } else {
-                    self.plane.policy_file_changed(&path, &bytes, seen).await;
-                    self.plane.signature_changed(&path, seen).await;
-                    self.plane.tls_file_changed(&path).await;
-                    self.plane.endpoints_file_changed(&path, &bytes).await;
+                    self.changes.add(Changed { path: path.clone(), bytes, seen });
+                    self.begin_changes().await;
                     if let Some(config) = self.refused.take_if(|config| files(config).any(|file| file == path)) {
                         self.apply(config).await;
                     }
@@ -85,6 +103,22 @@ impl Follower {
             Change::Unreadable { path, error } => {
                 tracing::error!(path = %path.display(), error, "a file can't be read: what it said before goes on");
             }
+        }
+    }
+
+    /// Begins with all that may begin, by the configuration of now. The actors have heard of it when this is done, so that
+    /// whatever comes later comes after it.
+    async fn begin_changes(&mut self) {
+        while let Some(Changed { path, bytes, seen }) =
+            self.changes.begin(MAX_COMPILES, |path| self.plane.is_of_policy(path))
+        {
+            let answers = self.plane.file_changed(&path, &bytes, seen).await;
+            self.under_way.spawn(async move {
+                for answer in answers {
+                    answer.await;
+                }
+                path
+            });
         }
     }
 

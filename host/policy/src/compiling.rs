@@ -3,6 +3,8 @@
 //! The compiler can't be stopped: what was given up goes on. So who asks for the same file meanwhile waits for that, and what
 //! it comes to is kept for whoever tries again.
 
+mod pools;
+
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,6 +17,9 @@ use crate::{
     Digest, Engine, LaneKind, Refusal,
     artifact::{Checked, Compiled},
 };
+
+pub(crate) use pools::Compilers;
+pub use pools::MAX_COMPILES;
 
 /// Of the whole file, and what is made of it.
 type Job = (Digest, LaneKind);

@@ -11,11 +11,14 @@ use std::{
     time::Duration,
 };
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use wasmtime::{Config, component};
 
 use crate::{
-    Artifact, Digest, Refusal, artifact, cache::Cache, compiling::Compiling, functions::FunctionCache, lane,
+    Artifact, Digest, Refusal, artifact,
+    cache::Cache,
+    compiling::{Compilers, Compiling},
+    functions::FunctionCache,
+    lane,
     state::HostState,
 };
 
@@ -61,10 +64,6 @@ const TICK: Duration = Duration::from_millis(1);
 /// counted from then on.
 const IDLE_TICK: Duration = Duration::from_millis(10);
 
-/// How much the compiler's threads give way: beside a worker that is busy all the time, they get a tenth of its
-/// processor; beside one that waits now and then, what is left; and who comes to answer a request never waits for them.
-const COMPILER_NICENESS: i32 = 10;
-
 /// A call's stack, host frames excluded. Worker threads have more than this left.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -94,7 +93,7 @@ pub struct Engine {
     pub(crate) component_linker: component::Linker<HostState>,
     pub(crate) limits: Limits,
     pub(crate) pacer: Arc<Pacer>,
-    pub(crate) compilers: ThreadPool,
+    pub(crate) compilers: Compilers,
     pub(crate) compiling: Compiling,
     /// Whether instructions are counted.
     pub(crate) is_metered: bool,
@@ -129,7 +128,7 @@ impl Engine {
         });
         let core_linker = lane::fast::linker(&wasm)?;
         let component_linker = lane::portable::linker(&wasm)?;
-        let compilers = compilers()?;
+        let compilers = Compilers::new()?;
         let engine = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             core_linker,
@@ -196,16 +195,6 @@ impl Engine {
     fn lock_loaded(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Weak<Artifact>>> {
         self.loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-/// The threads on which policies are compiled, function by function.
-fn compilers() -> wasmtime::Result<ThreadPool> {
-    let give_way = |_| {
-        // Where it is forbidden, compiling is felt more.
-        let _ = rustix::process::nice(COMPILER_NICENESS);
-    };
-    let builder = ThreadPoolBuilder::new().thread_name(|index| format!("policy-compile-{index}"));
-    builder.start_handler(give_way).build().map_err(|error| wasmtime::format_err!("no threads to compile on: {error}"))
 }
 
 /// Only the features that compilers for WebAssembly use by default: less to go wrong, and the same picks everywhere

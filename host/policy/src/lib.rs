@@ -43,6 +43,7 @@ pub use self::metrics::describe as describe_metrics;
 pub use artifact::{Artifact, Digest, LaneKind};
 pub use asked::{Asked, Hedge, Needs, Rejection, Reply};
 pub use clock::Clock;
+pub use compiling::MAX_COMPILES;
 pub use engine::{Engine, Limits};
 pub use fault::{Fault, Trace};
 pub use generation::{Generation, GenerationSpec, Instance, Plugin, Rehearsal};

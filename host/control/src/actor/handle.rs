@@ -1,6 +1,6 @@
 //! Orders for a cluster's actor.
 
-use std::{sync::Arc, time::Instant};
+use std::{future::Future, sync::Arc, time::Instant};
 
 use sluicegate_core::{ClusterSnapshot, EndpointSpec};
 use sluicegate_policy::{Cause, Generation, Plugin, Refusal, SeatHandle, SeenPick, Supervisor, Swapped, TrialSpec};
@@ -63,15 +63,16 @@ impl ClusterHandle {
     }
 
     /// Swaps the policy called `name`, unless it is refused already. `since`: when its file changed.
-    pub(crate) async fn set_policy(
+    pub(crate) fn set_policy(
         &self,
         name: Arc<str>,
         plugin: Result<Plugin, Refusal>,
         since: Option<Instant>,
         cause: Cause,
-    ) -> Result<Swapped, Refusal> {
+    ) -> impl Future<Output = Result<Swapped, Refusal>> + use<> {
         let swap = Box::new(Swap { name, plugin, since, cause });
-        self.ask(|done| Command::Policy(swap, done)).await.unwrap_or(Err(Refusal::ShuttingDown))
+        let answer = self.ask(|done| Command::Policy(swap, done));
+        async move { answer.await.unwrap_or(Err(Refusal::ShuttingDown)) }
     }
 
     /// Puts a candidate on trial beside the policy.
@@ -90,8 +91,12 @@ impl ClusterHandle {
         self.ask(|done| Command::RollBack { to, cause, done }).await.unwrap_or(Err(Refusal::ShuttingDown))
     }
 
-    pub(crate) async fn set_endpoints(&self, specs: Vec<EndpointSpec>) -> Result<(), ControlError> {
-        self.ask(|done| Command::Endpoints { specs, done }).await.unwrap_or(Err(ControlError::WorkerGone))
+    pub(crate) fn set_endpoints(
+        &self,
+        specs: Vec<EndpointSpec>,
+    ) -> impl Future<Output = Result<(), ControlError>> + use<> {
+        let answer = self.ask(|done| Command::Endpoints { specs, done });
+        async move { answer.await.unwrap_or(Err(ControlError::WorkerGone)) }
     }
 
     pub(crate) async fn set_eligibility(&self, rules: Eligibility) -> Result<(), ControlError> {
@@ -100,10 +105,12 @@ impl ClusterHandle {
             .unwrap_or(Err(ControlError::WorkerGone))
     }
 
-    pub(crate) async fn set_settings(&self, settings: ClusterSettings) -> Result<(), ControlError> {
-        self.ask(|done| Command::Settings { settings: settings.into(), done })
-            .await
-            .unwrap_or(Err(ControlError::WorkerGone))
+    pub(crate) fn set_settings(
+        &self,
+        settings: ClusterSettings,
+    ) -> impl Future<Output = Result<(), ControlError>> + use<> {
+        let answer = self.ask(|done| Command::Settings { settings: settings.into(), done });
+        async move { answer.await.unwrap_or(Err(ControlError::WorkerGone)) }
     }
 
     /// Takes the cluster away from the workers, which no route may lead to any more.
@@ -123,9 +130,11 @@ impl ClusterHandle {
         picks
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    /// Gives an order at once, so that orders come in the order of these calls, whoever waits for the answers and when.
+    fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> oneshot::Receiver<T> {
         let (done, answer) = oneshot::channel();
-        self.commands.send(command(done)).ok()?;
-        answer.await.ok()
+        // Without an actor nobody holds the other end, and the answer is that there is none.
+        let _ = self.commands.send(command(done));
+        answer
     }
 }
