@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod costs;
 mod failures;
 mod forwarding;
 mod http2;
