@@ -9,6 +9,7 @@ mod contract;
 mod debugging;
 mod dev;
 mod discovery;
+mod draining;
 mod faults;
 mod forwarding;
 mod guide;

@@ -93,7 +93,7 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// The code of an RST_STREAM or a GOAWAY.
-    fn code(&self) -> u32 {
+    pub(crate) fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         self.payload.get(at..at + 4).map_or(u32::MAX, |code| u32::from_be_bytes(code.try_into().unwrap()))
     }
