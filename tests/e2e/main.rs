@@ -31,6 +31,7 @@ mod reload;
 mod retries;
 mod routes;
 mod saving;
+mod secured;
 mod state;
 mod suites;
 mod swaps;
