@@ -7,6 +7,7 @@ mod attacks;
 mod conformance;
 mod contract;
 mod debugging;
+mod descriptors;
 mod dev;
 mod discovery;
 mod draining;
