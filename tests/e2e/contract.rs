@@ -1,16 +1,15 @@
 //! What a policy may ask of the proxy beside its picks, with real sockets, in both lanes: each request tells the test
 //! policy what to do.
 
+mod raw;
+
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     thread,
     time::Duration,
 };
@@ -21,6 +20,8 @@ use sluicegate_policy::{Engine, Generation, GenerationSpec, Limits, RequestHead}
 use sluicegate_sdk::harness::{Harness, SimCluster, SimReply, SimRequest};
 use sluicegate_tests::{Echo, Proxy, ask, binary, eventually, wasm};
 use sluicegate_tests_policy::Obedient;
+
+use raw::Raw;
 
 /// The test policy, built as its author would, with `sluicegate build`.
 fn obedient(lane: &str) -> Vec<u8> {
@@ -79,59 +80,6 @@ pub(crate) fn metric(proxy: &Proxy, parts: &[&str]) -> f64 {
 /// An address where nobody listens.
 fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// An origin whose answers have a head of the test's own. While it is held, it answers nothing.
-struct Raw {
-    address: SocketAddr,
-    head: Arc<Mutex<String>>,
-    asked: Arc<AtomicU64>,
-    /// Connections that ended while it was held.
-    left: Arc<AtomicU64>,
-    is_held: Arc<AtomicBool>,
-}
-
-impl Raw {
-    fn start(head: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let raw = Self {
-            address: listener.local_addr().unwrap(),
-            head: Arc::new(Mutex::new(head.to_owned())),
-            asked: Arc::default(),
-            left: Arc::default(),
-            is_held: Arc::default(),
-        };
-        let (head, asked, left, is_held) =
-            (Arc::clone(&raw.head), Arc::clone(&raw.asked), Arc::clone(&raw.left), Arc::clone(&raw.is_held));
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (head, asked, left, is_held) =
-                    (Arc::clone(&head), Arc::clone(&asked), Arc::clone(&left), Arc::clone(&is_held));
-                thread::spawn(move || answer(&stream.unwrap(), &head, &asked, &left, &is_held));
-            }
-        });
-        raw
-    }
-}
-
-fn answer(stream: &TcpStream, head: &Mutex<String>, asked: &AtomicU64, left: &AtomicU64, is_held: &AtomicBool) {
-    let mut lines = BufReader::new(stream).lines();
-    while let Some(Ok(line)) = lines.next() {
-        if !line.is_empty() {
-            continue;
-        }
-        asked.fetch_add(1, Relaxed);
-        if is_held.load(Relaxed) {
-            // Nothing but the end comes.
-            let _ = lines.next();
-            left.fetch_add(1, Relaxed);
-            return;
-        }
-        let head = head.lock().unwrap().clone();
-        if write!(&mut &*stream, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{head}\r\nok").is_err() {
-            return;
-        }
-    }
 }
 
 #[test]
