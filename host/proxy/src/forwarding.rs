@@ -90,14 +90,7 @@ pub(crate) fn forward_client(hop: &mut Hop, headers: &mut HeaderMap, client: &Cl
             // A line of its own continues the list that is there (RFC 9110, section 5.3).
             headers.append(name, client.forwarded_for.clone());
         }
-        Format::Forwarded => {
-            for other in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST] {
-                headers.remove(other);
-            }
-            if let Ok(element) = HeaderValue::from_maybe_shared(Bytes::from(element(headers, client, peer))) {
-                headers.append(name, element);
-            }
-        }
+        Format::Forwarded => add_element(headers, client, peer),
     }
     if let Some(identity) = &client.identity {
         headers.insert(CLIENT_CERTIFICATE, identity.clone());
@@ -119,11 +112,18 @@ pub(crate) fn scheme_of<'a>(headers: &'a HeaderMap, client: &'a ClientConnection
     said.unwrap_or(&client.scheme)
 }
 
+/// Says it in `Forwarded` alone.
 #[inline(never)]
-fn element(headers: &HeaderMap, client: &ClientConnection, peer: IpAddr) -> String {
+fn add_element(headers: &mut HeaderMap, client: &ClientConnection, peer: IpAddr) {
+    for other in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST] {
+        headers.remove(other);
+    }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let proto = client.scheme.to_str().ok();
-    Element { client: Node::Address(peer, None), by: None, host, proto }.to_string()
+    let element = Element { client: Node::Address(peer, None), by: None, host, proto }.to_string();
+    if let Ok(element) = HeaderValue::from_maybe_shared(Bytes::from(element)) {
+        headers.append(FORWARDED, element);
+    }
 }
 
 /// Gives a request the names by which it is found again, as far as it is to have any.

@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tokio::{net::TcpStream, time::timeout};
@@ -90,34 +91,54 @@ pub(super) fn begin(
 ) -> Begun {
     let mut record = Record::begin(Rc::clone(client), client.worker.clock.now(), &request, timer, early);
     if client.is_excess {
-        return Begun::Answered(Box::new(respond(&Failure::TooManyConnections, record)));
+        return refuse(&Failure::TooManyConnections, record);
     }
     let turn = client.begun.replace(client.begun.get() + 1);
     if let Some(refused) = client.traffic.refused.get().filter(|refused| refused.after == turn) {
-        return Begun::Answered(Box::new(respond(&Failure::Malformed(refused.violation), record)));
+        return refuse(&Failure::Malformed(refused.violation), record);
     }
     let mut inbound = match admit(request, client) {
         Ok(inbound) => inbound,
-        Err(failure) => return Begun::Answered(Box::new(respond(&failure, record))),
+        Err(failure) => return refuse(&failure, record),
     };
     record.identify(&inbound.head);
     if let Some(response) = max_forwards::count(&mut inbound.head.parts) {
         return Begun::Answered(Box::new(answer(response, record)));
     }
     let Some(route) = client.worker.route(&inbound.head.parts) else {
-        return Begun::Answered(Box::new(respond(&Failure::NoRoute, record)));
+        return refuse(&Failure::NoRoute, record);
     };
     record.route = Some(Rc::clone(&route));
-    let mut response = match route.take(&mut inbound, client, record.began) {
+    match route.take(&mut inbound, client, record.began) {
         Ok(Step::Forward(cluster)) => {
             record.cluster = Some(Rc::clone(&cluster));
-            return Begun::Forward(cluster, inbound, record);
+            Begun::Forward(cluster, inbound, record)
         }
+        Ok(Step::Answer(answer)) => answer_itself(Ok(answer), &route, &inbound, record),
+        Err(failure) => answer_itself(Err(failure), &route, &inbound, record),
+    }
+}
+
+/// What is wrong with the request is its answer.
+#[cold]
+fn refuse(failure: &Failure, record: Record) -> Begun {
+    Begun::Answered(Box::new(respond(failure, record)))
+}
+
+/// The route has an answer of its own, or refuses the request.
+#[inline(never)]
+fn answer_itself(
+    own: Result<Response<Bytes>, Failure>,
+    route: &WorkerRoute,
+    inbound: &Inbound,
+    record: Record,
+) -> Begun {
+    let mut response = match own {
         // That would say that the WebSocket is open (RFC 8441, section 5).
-        Ok(Step::Answer(response)) if inbound.websocket.is_some() && response.status().is_success() => {
+        Ok(response) if inbound.websocket.is_some() && response.status().is_success() => {
             respond(&Failure::NotSupported("WebSocket on a route that answers by itself"), record)
         }
-        Ok(Step::Answer(response)) => answer(response, record),
+        Ok(response) => answer(response, record),
         Err(failure) => respond(&failure, record),
     };
     route.route.response_headers.apply(response.headers_mut());

@@ -116,6 +116,7 @@ impl Learnt {
     }
 
     /// The head that `input` begins with, if it is this one but for some values.
+    #[inline(never)]
     fn with_other_values(&self, input: &[u8]) -> Option<(usize, Head)> {
         let mut rest = input.strip_prefix(&self.text[..self.status_line])?;
         let (mut others, mut place, mut length) = (Vec::new(), 0, self.head.framing.length);

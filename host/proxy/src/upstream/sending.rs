@@ -77,22 +77,28 @@ impl Sending {
         (self.gathers, self.turns) = (false, 0);
         let said = encode(head, &mut self.lines);
         self.framing = said.length().map_or(Framing::Chunked, Framing::Sized);
-        let has_body = !body.is_end_stream() && self.framing != Framing::Sized(0);
-        self.body = has_body.then_some(body);
         self.announced.clear();
-        if has_body && said.has_trailers {
-            let names = head.headers.get_all(TRAILER).iter().flat_map(tokens);
+        (self.body, self.hold) = (None, None);
+        if !body.is_end_stream() && self.framing != Framing::Sized(0) {
+            self.begin_body(body, hold, said.has_trailers.then_some(&head.headers));
+        } else if said.is_chunked {
+            // A body of which it is known already that nothing comes ends all the same.
+            self.lines.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+
+    #[inline(never)]
+    fn begin_body(&mut self, body: RequestBody, hold: Option<Duration>, announces: Option<&HeaderMap>) {
+        self.body = Some(body);
+        if let Some(headers) = announces {
+            let names = headers.get_all(TRAILER).iter().flat_map(tokens);
             let names = names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
             self.announced.extend(names.take(MAX_ANNOUNCED));
         }
-        self.hold = hold.filter(|_| has_body).map(|hold| Box::pin(sleep(hold)));
-        if self.hold.is_some() {
+        if let Some(hold) = hold {
+            self.hold = Some(Box::pin(sleep(hold)));
             self.lines.truncate(self.lines.len() - 2);
             self.lines.extend_from_slice(b"expect: 100-continue\r\n\r\n");
-        }
-        if !has_body && said.is_chunked {
-            // A body of which it is known already that nothing comes ends all the same.
-            self.lines.extend_from_slice(b"0\r\n\r\n");
         }
     }
 
