@@ -18,6 +18,10 @@ use crate::{
     upstream::{Broken, Upstream},
 };
 
+/// Protocols that a client may offer to switch to; others are not heard. Each that the endpoint names is looked for among
+/// them, and nobody offers more than two.
+const MAX_OFFERED: usize = 32;
+
 /// Sends a request to an endpoint, on as many connections as turn out to be closed.
 pub(super) async fn send(
     endpoint: &WorkerEndpoint,
@@ -97,7 +101,7 @@ fn check_switch(endpoint: &WorkerEndpoint, inbound: &Inbound, response: &Respons
 
 /// Whether an endpoint switches to what it was offered, and says so (RFC 9110, section 7.8).
 fn is_offered(asked: &HeaderMap, answer: &HeaderMap) -> bool {
-    let offered = asked.get(UPGRADE).into_iter().flat_map(headers::tokens).collect::<Vec<_>>();
+    let offered = asked.get(UPGRADE).into_iter().flat_map(headers::tokens).take(MAX_OFFERED).collect::<Vec<_>>();
     let is_offered = |to: &str| offered.iter().any(|offer| headers::is(offer, to));
     answer.get(UPGRADE).is_some_and(|to| headers::tokens(to).all(is_offered))
 }
