@@ -82,7 +82,10 @@ fn oha(gate: &Gate, time: Duration) -> Result<(f64, f64)> {
     let seconds = format!("{}s", time.as_secs().max(1));
     let url = format!("http://{}/", gate.http1());
     let connections = CONNECTIONS.to_string();
-    let text = run_tool("oha", &["--no-tui", "-j", "-c", &connections, "-z", &seconds, &url])?;
+    // Up to 1.8 it said `-j`.
+    let arguments = ["--no-tui", "-c", &connections, "-z", &seconds, &url];
+    let run = |json: &[&str]| run_tool("oha", &[&arguments[..], json].concat());
+    let text = run(&["--output-format", "json"]).or_else(|_| run(&["-j"]))?;
     let value: serde_json::Value = serde_json::from_str(&text)?;
     let summary = |key: &str| value["summary"][key].as_f64();
     let mean = summary("average").map(|seconds| seconds * 1e3);
