@@ -19,6 +19,7 @@
 // An `async fn` keeps each of its arguments twice, as it was given and as it is used.
 #![allow(clippy::manual_async_fn)]
 
+mod answer;
 mod hedge;
 mod http1;
 mod http2;
@@ -33,13 +34,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{
-    HeaderValue, Response, StatusCode,
-    header::{CONNECTION, UPGRADE},
-    response,
-};
-use sluicegate_core::{EndpointId, Outcome, Resource};
+use http::{Response, StatusCode};
+use sluicegate_core::{EndpointId, Resource};
 use sluicegate_policy::{DECLINE, Draw, Hedge, Picked, Rejection, Reply};
 
 use crate::{
@@ -48,9 +44,7 @@ use crate::{
     cluster::{Choice, Cluster, ClusterSettings},
     connect::UpstreamProtocol,
     endpoint::WorkerEndpoint,
-    endpoint_stream::EndpointStream,
     failure::Failure,
-    headers,
     load::place,
     rare::rare,
     record::Record,
@@ -58,10 +52,9 @@ use crate::{
     request::Inbound,
     respond::respond,
     timer::{Idle, nanos},
-    tunnel::Tunnel,
     upload::Upload,
-    websocket::WebSocket,
 };
+use answer::{accept, discard, relay};
 use hedge::Try;
 use retries::Retries;
 
@@ -301,83 +294,6 @@ impl<'a> Deadline<'a> {
         let moved = self.upload.as_ref().map_or(0, |upload| upload.frames.get());
         self.idle.poll(cx, &self.record.timer, moved)
     }
-}
-
-/// Checks a response and makes it one of this hop.
-fn accept(
-    endpoint: &WorkerEndpoint,
-    attempt: &mut Attempt,
-    mut response: Response<()>,
-    source: Source,
-) -> Result<Answer, Failure> {
-    // What comes over HTTP/1.1 was cleaned as it came, but for a switch.
-    if !matches!(source, Source::Http1(_)) {
-        let protocol = response.headers().get(UPGRADE).cloned();
-        if headers::clean(response.headers_mut()).has_other_coding {
-            return Err(bad_response(endpoint, "a transfer coding other than chunked".into()));
-        }
-        if let (Source::Switched(_), Some(protocol)) = (&source, protocol) {
-            response.headers_mut().insert(UPGRADE, protocol);
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        }
-    }
-    attempt.answered(response.status());
-    attempt.heard(response.headers());
-    Ok((response, source))
-}
-
-/// Passes a response on to the client.
-fn relay(
-    (response, source): Answer,
-    attempt: Attempt,
-    mut record: Record,
-    websocket: Option<Box<WebSocket>>,
-    said: Option<Box<Reply>>,
-) -> Response<ResponseBody> {
-    let (mut parts, ()) = response.into_parts();
-    set_response_headers(said, &mut parts.headers);
-    record.answered(parts.status);
-    record.settle(source.size_hint().exact(), &mut parts);
-    let endpoint = match source {
-        Source::Switched(upstream) => {
-            let (io, early) = upstream.into_tunnel();
-            (EndpointStream::Connection(io), early)
-        }
-        Source::Opened(stream) => (*stream, Bytes::new()),
-        source => return Response::from_parts(parts, ResponseBody::relay(source, attempt, record)),
-    };
-    open_tunnel(parts, endpoint, attempt, record, websocket)
-}
-
-/// Passes a response on that switches protocols: what comes behind it is the client's and the endpoint's own affair.
-#[cold]
-#[inline(never)]
-fn open_tunnel(
-    mut parts: response::Parts,
-    (endpoint, early): (EndpointStream, Bytes),
-    attempt: Attempt,
-    record: Record,
-    websocket: Option<Box<WebSocket>>,
-) -> Response<ResponseBody> {
-    let client = Rc::clone(&record.client);
-    let tunnel = Box::new(Tunnel { endpoint, early, attempt, record });
-    match websocket {
-        Some(websocket) => websocket.open(&mut parts, tunnel),
-        None => *client.tunnel.borrow_mut() = Some(tunnel),
-    }
-    Response::from_parts(parts, ResponseBody::text(Bytes::new()))
-}
-
-/// Lets go of a response that is not passed on. Most errors are short: then their connection can be used again.
-#[cold]
-#[inline(never)]
-fn discard((_, source): Answer, attempt: Attempt) {
-    if let Source::Http1(mut upstream) = source
-        && upstream.take_whole().is_some()
-    {
-        attempt.release(upstream);
-    }
-    attempt.finish(Outcome::Answered);
 }
 
 /// Why a client's body did not come to its end.
