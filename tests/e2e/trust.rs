@@ -113,15 +113,18 @@ fn a_pin_lets_no_other_file_in() {
     assert_eq!(load.stop().failed, Vec::<String>::new());
 }
 
+/// A new key: the file of its private part, and the public one.
+fn key(dir: &tempfile::TempDir, name: &str) -> (String, String) {
+    let path = dir.path().join(name).display().to_string();
+    let (ok, public, err) = sluicegate(&["keygen", &path]);
+    assert!(ok, "{err}");
+    (path, public.trim().to_owned())
+}
+
 #[test]
 fn only_what_a_trusted_key_has_signed_is_let_in() {
     let dir = tempfile::TempDir::new().unwrap();
-    let key = |name: &str| {
-        let path = dir.path().join(name).display().to_string();
-        let (ok, public, err) = sluicegate(&["keygen", &path]);
-        assert!(ok, "{err}");
-        (path, public.trim().to_owned())
-    };
+    let key = |name: &str| key(&dir, name);
     let ((ours, public), (theirs, other)) = (key("ours"), key("theirs"));
     let (ok, _, err) = sluicegate(&["keygen", &ours]);
     assert!(!ok && err.contains("can't write"), "a key is not replaced: {err}");
@@ -164,12 +167,7 @@ fn only_what_a_trusted_key_has_signed_is_let_in() {
 #[test]
 fn what_a_key_has_signed_is_not_gone_back_to_without_the_key() {
     let dir = tempfile::TempDir::new().unwrap();
-    let key = |name: &str| {
-        let path = dir.path().join(name).display().to_string();
-        let (ok, public, err) = sluicegate(&["keygen", &path]);
-        assert!(ok, "{err}");
-        (path, public.trim().to_owned())
-    };
+    let key = |name: &str| key(&dir, name);
     let ((old, old_public), (new, new_public)) = (key("old"), key("new"));
     let save = |file: &std::path::Path, bytes: &[u8], key: &str| {
         fs::write(file, bytes).unwrap();
