@@ -3,8 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use sluicegate_core::{ClusterSnapshot, LiveArena};
-use sluicegate_policy::{Artifact, Clock, Engine, Plugin, Refusal, Swapped};
-use tokio::task::spawn_blocking;
+use sluicegate_policy::{Artifact, Clock, Engine, MAX_COMPILES, Plugin, Refusal, Swapped};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinSet, spawn_blocking},
+};
 
 use super::{ApplyError, cause};
 use crate::{
@@ -24,22 +27,34 @@ pub async fn try_out_all(engine: &Arc<Engine>, clock: Clock, config: &Config) ->
     try_out_clusters((engine, clock, &trust), config, config.clusters.keys()).await.map(drop)
 }
 
-/// The policies of these clusters, loaded and rehearsed off the caller's thread. All that is wrong is said at once.
+/// The policies of these clusters, loaded and rehearsed off the caller's thread, a few at a time. All that is wrong is said
+/// at once.
 pub(super) async fn try_out_clusters(
     (engine, clock, trust): (&Arc<Engine>, Clock, &Trust),
     config: &Config,
     names: impl Iterator<Item = &Arc<str>>,
 ) -> Result<BTreeMap<Arc<str>, Tried>, ApplyError> {
-    let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
+    // A compile is timed from when it is asked for: one that waits for a compiler's threads could be taken for a long one.
+    let turns = Arc::new(Semaphore::new(MAX_COMPILES));
+    let mut tasks = JoinSet::new();
     for name in names {
-        let (engine, cluster, cluster_name) = (Arc::clone(engine), config.clusters[name].clone(), Arc::clone(name));
-        let trust = trust.clone();
-        let tried = spawn_blocking(move || try_out(&cluster, &cluster_name, &engine, &clock, &trust)).await;
-        match tried.unwrap_or_else(|error| Err(format!("it can't be tried out: {error}"))) {
-            Ok(tried) => drop(plugins.insert(Arc::clone(name), tried)),
+        let (engine, cluster, name) = (Arc::clone(engine), config.clusters[name].clone(), Arc::clone(name));
+        let (trust, turns) = (trust.clone(), Arc::clone(&turns));
+        tasks.spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            let of = Arc::clone(&name);
+            let tried = spawn_blocking(move || try_out(&cluster, &of, &engine, &clock, &trust)).await;
+            (name, tried.unwrap_or_else(|error| Err(format!("it can't be tried out: {error}"))))
+        });
+    }
+    let (mut plugins, mut errors) = (BTreeMap::new(), Vec::new());
+    for (name, tried) in tasks.join_all().await {
+        match tried {
+            Ok(tried) => drop(plugins.insert(name, tried)),
             Err(error) => errors.push(format!("cluster.{name}.policy: {error}")),
         }
     }
+    errors.sort();
     if errors.is_empty() { Ok(plugins) } else { Err(ApplyError::Refused(errors)) }
 }
 
