@@ -5,12 +5,14 @@
 //! and then, and the service takes so long. The answer waits for that moment. A timer that fires late makes an answer
 //! late, and does not change what the origin can do.
 //!
-//! Its answers say how busy it is (ORCA), and so do those to `/probe`, which come at once and are no work.
+//! Its answers say how busy it is (ORCA), and so do those to `/probe`, which come at once and are no work. Their heads are
+//! those of NGINX for a text, and below `/many/` those for a file that may be kept: twice as many lines.
 
 use std::{
     cell::RefCell,
     cmp::Reverse,
     collections::BinaryHeap,
+    io::Write as _,
     net::SocketAddr,
     rc::Rc,
     sync::{
@@ -18,7 +20,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Result;
@@ -124,6 +126,8 @@ struct State {
     /// When what is under way will be done, the earliest on top.
     under_way: BinaryHeap<Reverse<u64>>,
     lately: Lately,
+    /// The second that it was when the date was last written.
+    date: (u64, String),
 }
 
 /// What it says of itself: means in which a request counts for a twentieth.
@@ -167,6 +171,16 @@ impl Queue {
         done + extra
     }
 
+    /// Now, as servers say it: written once a second.
+    fn date(&self, now: u64) -> String {
+        const SECOND: u64 = 1_000_000_000;
+        let (second, date) = &mut self.state.borrow_mut().date;
+        if date.is_empty() || *second != now / SECOND {
+            (*second, *date) = (now / SECOND, httpdate::fmt_http_date(SystemTime::now()));
+        }
+        date.clone()
+    }
+
     /// What it says of its load.
     fn report(&self, now: u64) -> String {
         let mut state = self.state.borrow_mut();
@@ -184,7 +198,8 @@ impl Queue {
 impl State {
     fn new(seed: u64, free: BinaryHeap<Reverse<u64>>) -> Self {
         let lately = Lately { last: 0, gap_s: 0.0, utilization: 0.0, latency_us: 0.0 };
-        Self { rng: Rng::new(seed), free, first: None, under_way: BinaryHeap::new(), lately }
+        let date = (0, String::new());
+        Self { rng: Rng::new(seed), free, first: None, under_way: BinaryHeap::new(), lately, date }
     }
 
     /// Takes in a request.
@@ -240,6 +255,7 @@ async fn serve(mut stream: TcpStream, queue: &Queue) -> std::io::Result<()> {
         let is_probe = buffer.starts_with(b"GET /probe ");
         let due = if is_probe { 0 } else { queue.admit(now_ns()) };
         let size = if is_probe { 0 } else { body_size(&buffer) };
+        let more = if buffer.starts_with(b"GET /many/") { MORE_LINES } else { "" };
         buffer.drain(..end + 4);
         let wait = due.saturating_sub(now_ns());
         if wait > 0 {
@@ -249,11 +265,21 @@ async fn serve(mut stream: TcpStream, queue: &Queue) -> std::io::Result<()> {
         // What answers at once has nothing to say of its load, and is there to be as quick as it can be.
         let report = if queue.spec.mean_ms > 0.0 { queue.report(now_ns()) } else { String::new() };
         answer.clear();
-        answer.extend_from_slice(format!("HTTP/1.1 {status}\r\n{report}Content-Length: {size}\r\n\r\n").as_bytes());
+        let date = queue.date(now_ns());
+        // Writing to a vector can't fail.
+        let _ = write!(
+            answer,
+            "HTTP/1.1 {status}\r\nServer: origin/1.0\r\nDate: {date}\r\nContent-Type: text/plain\r\n\
+             Content-Length: {size}\r\nConnection: keep-alive\r\n{more}{report}\r\n"
+        );
         answer.resize(answer.len() + size, b'x');
         stream.write_all(&answer).await?;
     }
 }
+
+/// What servers say of files, too.
+const MORE_LINES: &str = "Last-Modified: Sat, 28 Nov 2026 00:00:00 GMT\r\nETag: \"6b0a9e14-80\"\r\nAccept-Ranges: bytes\r\n\
+    Cache-Control: public, max-age=3600\r\nVary: Accept-Encoding\r\n";
 
 /// A path of `/NUMBER` asks for so many bytes.
 fn body_size(head: &[u8]) -> usize {

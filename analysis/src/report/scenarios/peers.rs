@@ -66,11 +66,16 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
         }
     }
     let mut least = f64::INFINITY;
-    for (kind, path, is_http2) in
-        [("http1-128B", "/128", false), ("http1-100KB", "/102400", false), ("http2-128B", "/128", true)]
-    {
-        for round in 0..=setting.count(4, 2) {
-            for peer in &peers {
+    for (kind, path, is_http2, rounds) in [
+        ("http1-128B", "/128", false, 9),
+        ("http1-128B-many", "/many/128", false, 6),
+        ("http1-100KB", "/102400", false, 4),
+        ("http2-128B", "/128", true, 4),
+    ] {
+        for round in 0..=setting.count(rounds, 2) {
+            // Nobody is always first.
+            for turn in 0..peers.len() {
+                let peer = &peers[(round + turn) % peers.len()];
                 let peak = throughput(setting, peer, kind, path, is_http2, round > 0, &mut findings)?;
                 if peer.name == "haproxy" && kind == "http1-128B" {
                     let relay = Peer { name: "haproxy-tcp", http1: floor, ..*peer };
@@ -142,11 +147,12 @@ fn throughput(
 fn at_fixed_rate(setting: &Setting, peers: &[Peer], least: f64, findings: &mut Findings) -> Result<()> {
     let rate = least / 2.0;
     findings.add("fixed-rate", "requests/s", Better::Neither, rate);
-    for round in 0..setting.count(6, 2) {
+    // Many short ones: a moment at which the machine stands still is in few of them.
+    for round in 0..setting.count(20, 3) {
         for turn in 0..peers.len() {
             let peer = &peers[(round + turn) % peers.len()];
             let target = Target::at(peer.http1, "/128");
-            let plan = Plan::steady(target, rate, setting.time(0.5, 0.2), setting.time(3.0, 0.8));
+            let plan = Plan::steady(target, rate, setting.time(0.3, 0.2), setting.time(1.2, 0.8));
             let outcome = Plan { seed: round as u64 + 1, ..plan }.run()?;
             for (percentile, q) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
                 findings.add(format!("fixed/{}/{percentile}", peer.name), "ms", Better::Lower, outcome.ms(q));

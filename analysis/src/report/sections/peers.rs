@@ -9,8 +9,9 @@ use crate::{
 };
 
 pub(crate) const PEERS: [(&str, &str); 3] = [("sluicegate", "Sluicegate"), ("nginx", "NGINX"), ("haproxy", "HAProxy")];
-pub(crate) const KINDS: [(&str, &str); 3] = [
+pub(crate) const KINDS: [(&str, &str); 4] = [
     ("http1-128B", "HTTP/1.1, 128 bytes"),
+    ("http1-128B-many", "the same behind ten header lines"),
     ("http1-100KB", "HTTP/1.1, 100 KB"),
     ("http2-128B", "HTTP/2 from clients, 128 bytes"),
 ];
@@ -37,7 +38,8 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     let present = present(findings);
     document.text(
         "One worker each, on the same processor, in turn, with the same origin and generator; all forward over kept \
-         connections and add `X-Forwarded-For`. Their configurations are in the appendices. Without TLS: for that, see \
+         connections and add `X-Forwarded-For`. The origin answers with five header lines, as NGINX does for a text, or with \
+         ten, as for a file that may be kept. Configurations are in the appendices. Without TLS: for that, see \
          `analysis/peers.py`.",
     );
     document.text(versions(parts));
