@@ -11,10 +11,14 @@ use std::{
 
 use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use hyper::rt::{Read, ReadBufCursor, Write};
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, SendFlags},
+};
 use sluicegate_wire::framing::Phase;
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::TlsStream;
@@ -108,6 +112,52 @@ impl Stream {
     }
 }
 
+// System calls are made without the C library, where each is a place at which a thread may be cancelled: two locked
+// instructions for what nobody does.
+
+/// Sends what there is room for. None if that is nothing: whoever wants to hear when there is asks the runtime. It is not
+/// asked before, because there nearly always is.
+fn send_at_once(tcp: &TcpStream, bytes: &[u8]) -> Option<io::Result<usize>> {
+    match rustix::net::send(tcp, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        Err(Errno::AGAIN | Errno::INTR) => None,
+        sent => Some(sent.map_err(Into::into)),
+    }
+}
+
+/// Reads what there is; nothing is the end.
+fn poll_receive(tcp: &TcpStream, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    loop {
+        ready!(tcp.poll_read_ready(cx))?;
+        let mut received = None;
+        let tried = tcp.try_io(Interest::READABLE, || {
+            let count = receive(tcp, buffer)?;
+            received = Some(count);
+            // Less than there was room for was all that there is: the runtime is to wait for more, which would otherwise take
+            // another system call to find out.
+            if count > 0 && buffer.remaining() > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match tried {
+            _ if received.is_some() => return Poll::Ready(Ok(())),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Poll::Ready(Err(error));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[allow(unsafe_code)] // A buffer that is not initialised can't be read into otherwise.
+fn receive(tcp: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+    // SAFETY: nothing is written to it but by the system call.
+    let free = unsafe { buffer.unfilled_mut() };
+    let ((received, _), _) = rustix::net::recv(tcp, free, RecvFlags::DONTWAIT)?;
+    let count = received.len();
+    // SAFETY: the system call has written that much.
+    unsafe { buffer.assume_init(count) };
+    buffer.advance(count);
+    Ok(count)
+}
+
 /// Calls a method of whichever stream it is.
 macro_rules! either {
     ($stream:expr, $method:ident($($argument:expr),*)) => {
@@ -135,7 +185,10 @@ impl Io {
 impl Io {
     /// Reads what there is; nothing is the end.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(either!(&mut self.stream, poll_read(cx, buffer)))?;
+        ready!(match &mut self.stream {
+            Stream::Plain(tcp) => poll_receive(tcp, cx, buffer),
+            Stream::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buffer),
+        })?;
         if !buffer.filled().is_empty() {
             self.traffic.received.set(true);
         }
@@ -216,7 +269,11 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = either!(&mut self.stream, poll_write(cx, bytes));
+        let written = match &self.stream {
+            Stream::Plain(tcp) if !self.traffic.is_blocked.get() => send_at_once(tcp, bytes).map(Poll::Ready),
+            _ => None,
+        };
+        let written = written.unwrap_or_else(|| either!(&mut self.stream, poll_write(cx, bytes)));
         self.traffic.wrote(&written);
         written
     }
