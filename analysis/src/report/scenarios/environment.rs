@@ -113,6 +113,7 @@ fn build(binary: &Path) -> String {
     let parts: Vec<_> = binary.iter().map(|part| part.to_string_lossy()).collect();
     let target = parts.iter().rposition(|part| part == "target");
     match target.and_then(|at| parts.get(at + 1..parts.len() - 1)?.last()) {
+        Some(profile) if profile == "pgo" => "profile `release`, laid out by `analysis/pgo.sh`".to_owned(),
         Some(profile) => format!("profile `{}`", if profile == "debug" { "dev" } else { profile }),
         None => "profile unknown: it lies outside of a `target` folder".to_owned(),
     }
