@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use crate::stats::median;
+
 /// From 1 us to 10 minutes, to three digits. Values are nanoseconds.
 pub(crate) fn histogram(digits: u8) -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 600_000_000_000, digits).expect("valid bounds")
@@ -91,6 +93,14 @@ impl Outcome {
     /// Milliseconds below which a share `q` of the good answers came; none if there were none.
     pub(crate) fn ms(&self, q: f64) -> Option<f64> {
         (!self.latency.is_empty()).then(|| self.latency.value_at_quantile(q) as f64 / 1e6)
+    }
+
+    /// The same in the median of the slices: of a machine that stands still now and then, what it is in between.
+    pub(crate) fn typical_ms(&self, q: f64) -> Option<f64> {
+        let counted = (self.time.as_secs_f64() / self.slice.as_secs_f64()) as usize;
+        let slices = self.slices.iter().rev().take(counted).filter(|slice| !slice.latency.is_empty());
+        let of_slices: Vec<_> = slices.map(|slice| slice.latency.value_at_quantile(q) as f64 / 1e6).collect();
+        (!of_slices.is_empty()).then(|| median(&of_slices))
     }
 
     /// Their mean.

@@ -175,3 +175,15 @@ fn urls() {
         assert!(Target::parse(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn what_is_typical_is_of_the_slices_that_count_and_of_no_stall() {
+    let slice = Duration::from_millis(100);
+    let mut outcome = super::Outcome::new(6, slice, 5 * slice, true);
+    // A warm-up, and one in which the machine stood still.
+    for (piece, ms) in outcome.slices.iter_mut().zip([90, 1, 2, 50, 3, 2]) {
+        piece.latency.record(ms * 1_000_000).unwrap();
+    }
+    let typical = outcome.typical_ms(0.99).unwrap();
+    assert!((1.9..2.1).contains(&typical), "{typical}");
+}

@@ -1,6 +1,10 @@
 //! The machine, and what runs on it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 
@@ -92,12 +96,28 @@ fn set_up(findings: &mut Findings, setting: &Setting) {
         }
         None => fact("processors", Some("one, which all share".into())),
     }
+    fact("stood still for 1 ms and more, in three seconds without a system call", Some(stalls()));
     if let Some(load) = read("/proc/loadavg").split_whitespace().next().and_then(|load| load.parse::<f64>().ok()) {
         fact("load average before the first measurement", Some(load.to_string()));
         if load > 1.0 {
             findings.remark(format!("The machine was not idle when this began: its load average was {load}."));
         }
     }
+}
+
+/// How often a thread that only looks at the clock is kept from it: by other programs, or by other virtual machines.
+fn stalls() -> String {
+    let (mut stalls, mut last) = (Vec::new(), Instant::now());
+    let end = last + Duration::from_secs(3);
+    while last < end {
+        let now = Instant::now();
+        if now - last >= Duration::from_millis(1) {
+            stalls.push((now - last).as_secs_f64() * 1e3);
+        }
+        last = now;
+    }
+    let longest = stalls.iter().copied().fold(0.0, f64::max);
+    format!("{} times, {:.1} ms in all, {longest:.1} ms at most", stalls.len(), stalls.iter().sum::<f64>())
 }
 
 /// What this was called with. Of paths the last part is enough: where it lies on this machine is nobody's business.
