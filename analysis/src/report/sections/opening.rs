@@ -82,14 +82,14 @@ pub(crate) fn methodology(document: &mut Document, parts: &Parts) {
             "**Set-up.** One proxy with one worker on a processor of its own; the origins and the load generator share \
              another one. All of it is on one machine, over loopback. Origins are part of the tool: they answer at once, \
              or pretend to work, as a queue with so many servers and exponential times of service, so that what they can \
-             do is known.",
+             do is known. Their answers have five header lines, where nothing else is said.",
             "**Load.** The generator is open-loop: requests are due by a schedule (a Poisson process with a fixed seed), \
              and latency counts from the moment at which a request was due, whether or not a connection was free then. \
              A server that stalls is asked as often as one that does not (no coordinated omission). A request that gets \
              no answer is an error and not a gap. Peaks are measured with a closed loop instead, whose latencies are not \
              told.",
             "**Latency** is kept in HDR histograms with three digits. Percentiles of the whole run are told, not means of \
-             percentiles of its parts. They are those of good answers, with a status below 400, and errors are told beside \
+             percentiles of its parts, but where it is said. They are those of good answers, with a status below 400, and errors are told beside \
              them: the generator gives up on a request after 2 seconds from when it was due in `response` and `swap`, after 4 \
              in `policies` and after 5 elsewhere, and counts a `timeout`. So where there are errors, percentiles look better than what \
              clients got.",
