@@ -116,8 +116,12 @@ fn stalls() -> String {
         }
         last = now;
     }
-    let longest = stalls.iter().copied().fold(0.0, f64::max);
-    format!("{} times, {:.1} ms in all, {longest:.1} ms at most", stalls.len(), stalls.iter().sum::<f64>())
+    match stalls.iter().copied().reduce(f64::max) {
+        Some(longest) => {
+            format!("{} times, {:.1} ms in all, {longest:.1} ms at most", stalls.len(), stalls.iter().sum::<f64>())
+        }
+        None => "never".to_owned(),
+    }
 }
 
 /// What this was called with. Of paths the last part is enough: where it lies on this machine is nobody's business.
