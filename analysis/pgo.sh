@@ -16,7 +16,7 @@ merge=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
 for tool in nginx haproxy wrk h2load openssl; do
   command -v "$tool" > /dev/null || { echo "$tool is missing, which the load is made with" >&2; exit 1; }
 done
-out=${CARGO_TARGET_DIR:-$PWD/target}/pgo
+out=$(realpath -m "${CARGO_TARGET_DIR:-target}")/pgo
 mkdir -p "$out"
 
 # For the proxy's own target alone: build scripts and policies are built as always.
