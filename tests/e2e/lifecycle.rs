@@ -108,3 +108,23 @@ fn the_example_configuration_is_right() {
     let output = check.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// More of them than are tried out at a time, and each is named.
+#[test]
+fn all_policies_that_are_wrong_are_said_at_once_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = "[[listener]]\naddress = \"127.0.0.1:0\"\n[[route]]\ncluster = \"c0\"\n".to_owned();
+    for number in 0..10 {
+        fs::write(dir.path().join(format!("{number}.wasm")), format!("no wasm {number}")).unwrap();
+        let policy = if number == 5 { "\"p2c\"".into() } else { format!("{{ file = \"{number}.wasm\" }}") };
+        config += &format!("[cluster.c{number}]\npolicy = {policy}\nendpoints = [\"127.0.0.1:1\"]\n");
+    }
+    let path = dir.path().join("bad.toml");
+    fs::write(&path, config).unwrap();
+    let check =
+        std::process::Command::new(sluicegate_tests::binary()).args(["run", "--check", "-c"]).arg(path).output();
+    let errors = String::from_utf8(check.unwrap().stderr).unwrap();
+    let named = |number: &u32| errors.find(&format!("cluster.c{number}.policy: "));
+    let places: Vec<_> = (0..10).filter_map(|number| named(&number)).collect();
+    assert!(places.len() == 9 && places.is_sorted() && named(&5).is_none(), "{errors}");
+}
