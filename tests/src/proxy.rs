@@ -65,19 +65,24 @@ impl Proxy {
 
     /// The same with these environment variables, too.
     pub fn start_with(dir: TempDir, environment: &[(&str, &str)]) -> Self {
-        Self::spawn(dir, &[], environment)
+        Self::spawn(binary(), dir, &[], environment)
+    }
+
+    /// The same of another binary.
+    pub fn start_other(binary: &Path, dir: TempDir) -> Self {
+        Self::spawn(binary, dir, &[], &[])
     }
 
     /// Starts another process that takes over from this one, and waits until that has ended: its exit code, and the
     /// new one.
     pub fn upgrade(mut self) -> (Option<i32>, Self) {
         let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
-        let new = Self::spawn(dir, &["--upgrade"], &[]);
+        let new = Self::spawn(binary(), dir, &["--upgrade"], &[]);
         (self.child.wait().unwrap().code(), new)
     }
 
-    fn spawn(dir: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(binary())
+    fn spawn(binary: &Path, dir: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(binary)
             .args(["run", "--config"])
             .arg(dir.path().join("sluicegate.toml"))
             .args(arguments)

@@ -64,6 +64,7 @@ impl LoadArguments {
             connections: self.connections,
             timeout: seconds("timeout", self.timeout)?,
             seed: self.seed,
+            watches: false,
             slice: Duration::from_millis(100),
         })
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use crate::stats::median;
+use super::{Arrivals, Plan};
 
 /// From 1 us to 10 minutes, to three digits. Values are nanoseconds.
 pub(crate) fn histogram(digits: u8) -> Histogram<u64> {
@@ -70,11 +70,15 @@ pub(crate) struct Outcome {
     pub(crate) processor: f64,
     /// Whether requests followed a schedule.
     pub(crate) open: bool,
+    /// Whether it took all of a processor on purpose.
+    pub(crate) watches: bool,
 }
 
 impl Outcome {
-    pub(super) fn new(slices: usize, slice: Duration, time: Duration, open: bool) -> Self {
-        let slices = (0..slices).map(|_| Slice { latency: histogram(2), errors: 0 }).collect();
+    pub(super) fn new(plan: &Plan) -> Self {
+        let (length, slice) = (plan.length(), plan.slice);
+        let count = length.as_nanos() / slice.as_nanos().max(1) + 1;
+        let slices = (0..count).map(|_| Slice { latency: histogram(2), errors: 0 }).collect();
         Self {
             latency: histogram(3),
             failed: histogram(3),
@@ -84,23 +88,16 @@ impl Outcome {
             errors: BTreeMap::new(),
             slices,
             slice,
-            time,
+            time: length.saturating_sub(plan.warm_up),
             processor: 0.0,
-            open,
+            open: plan.arrivals != Arrivals::Closed,
+            watches: plan.watches,
         }
     }
 
     /// Milliseconds below which a share `q` of the good answers came; none if there were none.
     pub(crate) fn ms(&self, q: f64) -> Option<f64> {
         (!self.latency.is_empty()).then(|| self.latency.value_at_quantile(q) as f64 / 1e6)
-    }
-
-    /// The same in the median of the slices: of a machine that stands still now and then, what it is in between.
-    pub(crate) fn typical_ms(&self, q: f64) -> Option<f64> {
-        let counted = (self.time.as_secs_f64() / self.slice.as_secs_f64()) as usize;
-        let slices = self.slices.iter().rev().take(counted).filter(|slice| !slice.latency.is_empty());
-        let of_slices: Vec<_> = slices.map(|slice| slice.latency.value_at_quantile(q) as f64 / 1e6).collect();
-        (!of_slices.is_empty()).then(|| median(&of_slices))
     }
 
     /// Their mean.
@@ -133,7 +130,7 @@ impl Outcome {
     pub(crate) fn own_limit(&self) -> Option<OwnLimit> {
         let late = self.lateness.value_at_quantile(0.99);
         let measured = self.latency.value_at_quantile(0.99);
-        if self.processor > 0.95 {
+        if self.processor > 0.95 && !self.watches {
             return Some(OwnLimit::Full(self.processor));
         }
         if self.open && late > 1_000_000 && late > measured / 10 {

@@ -4,9 +4,8 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
 use anyhow::Result;
 use tokio::{
-    runtime::Builder,
+    runtime::{Builder, Runtime},
     sync::Notify,
-    task::LocalSet,
     time::{sleep, timeout},
 };
 
@@ -176,15 +175,16 @@ impl Shared {
     }
 }
 
-pub(super) fn run(plan: Plan) -> Result<Outcome> {
-    // Sockets are looked at often: by default 61 tasks may go before.
-    let runtime = Builder::new_current_thread().enable_all().event_interval(11).build()?;
-    let time = plan.length();
-    let slices = (time.as_nanos() / plan.slice.as_nanos().max(1)) as usize + 1;
-    let open = plan.arrivals != Arrivals::Closed;
-    let outcome = Outcome::new(slices, plan.slice, time.saturating_sub(plan.warm_up), open);
+/// Sockets are looked at often: by default 61 tasks may go before.
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().event_interval(11).build()
+}
+
+/// Does it, among the other tasks of a [`LocalSet`].
+pub(crate) async fn run(plan: Plan) -> Result<Outcome> {
+    let outcome = Outcome::new(&plan);
     let state = State { waiting: VecDeque::new(), idle: VecDeque::new(), under_way: 0, over: false, outcome };
-    let shared = LocalSet::new().block_on(&runtime, drive(plan, state))?;
+    let shared = drive(plan, state).await?;
     let state = Rc::into_inner(shared).map(|shared| shared.state.into_inner());
     Ok(state.ok_or_else(|| anyhow::anyhow!("a connection outlived its run"))?.outcome)
 }
@@ -216,6 +216,9 @@ async fn drive(plan: Plan, state: State) -> Result<Rc<Shared>> {
     if is_open {
         for due in schedule {
             let due = start + due;
+            while shared.plan.watches && due > now_ns() {
+                tokio::task::yield_now().await;
+            }
             if due > now_ns() {
                 alarm.at(due).await?;
             }

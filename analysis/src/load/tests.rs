@@ -74,6 +74,21 @@ fn every_request_that_was_due_is_told_of() {
 }
 
 #[test]
+fn beside_the_origins_and_watching_the_clock_it_is_in_time() {
+    let origins = Origins::start(vec![OriginSpec::default()]).unwrap();
+    let plan = Plan { watches: true, ..plan(origins.addresses[0], 200.0, 4) };
+    let expected = Schedule::new(Arrivals::Poisson, phases(200.0, 1), 1).count() as u64;
+    // One after the other: whoever runs the second time finds the origins as they were.
+    for _ in 0..2 {
+        let outcome = origins.run(plan.clone()).unwrap();
+        assert_eq!((outcome.due, outcome.latency.len(), outcome.error_count()), (expected, expected, 0));
+        // Woken by a timer it would not be that busy.
+        assert!(outcome.processor > 0.3, "{}", outcome.processor);
+    }
+    assert_eq!(origins.served(), [2 * expected]);
+}
+
+#[test]
 fn http2_too() {
     let (connections, streams) = (2, 8);
     // NGINX or the proxy speak it for real in the report; here the library does, both ways.
@@ -142,14 +157,20 @@ fn who_never_answers_is_an_error_each_time() {
 
 #[test]
 fn whose_figures_they_are() {
-    let second = Duration::from_secs(1);
-    let said = |processor: f64, late_ms: u64, is_open: bool| {
-        let mut outcome = Outcome::new(1, second, second, is_open);
+    let said_of = |plan: Plan, processor: f64, late_ms: u64| {
+        let mut outcome = Outcome::new(&plan);
         outcome.processor = processor;
         outcome.latency.record(2_000_000).unwrap();
         outcome.lateness.record(late_ms * 1_000_000).unwrap();
         outcome.own_limit().map(|limit| limit.to_string())
     };
+    let open = plan(([127, 0, 0, 1], 1).into(), 10.0, 1);
+    let closed = Plan { arrivals: Arrivals::Closed, ..open.clone() };
+    let watching = Plan { watches: true, ..open.clone() };
+    let said =
+        |processor, late_ms, is_open| said_of(if is_open { open.clone() } else { closed.clone() }, processor, late_ms);
+    assert_eq!(said_of(watching.clone(), 1.0, 0), None, "it takes all of it on purpose");
+    assert!(said_of(watching, 1.0, 3).unwrap().contains("3.0 ms late"));
     assert_eq!(said(0.5, 0, true), None);
     assert_eq!(said(0.97, 0, false).unwrap(), "the generator was the limit: it used 97% of a processor");
     assert_eq!(said(0.5, 3, false), None, "a closed loop has no schedule to be late for");
@@ -174,16 +195,4 @@ fn urls() {
     for bad in ["https://127.0.0.1/", "127.0.0.1", "", "http:///x"] {
         assert!(Target::parse(bad).is_err(), "{bad}");
     }
-}
-
-#[test]
-fn what_is_typical_is_of_the_slices_that_count_and_of_no_stall() {
-    let slice = Duration::from_millis(100);
-    let mut outcome = super::Outcome::new(6, slice, 5 * slice, true);
-    // A warm-up, and one in which the machine stood still.
-    for (piece, ms) in outcome.slices.iter_mut().zip([90, 1, 2, 50, 3, 2]) {
-        piece.latency.record(ms * 1_000_000).unwrap();
-    }
-    let typical = outcome.typical_ms(0.99).unwrap();
-    assert!((1.9..2.1).contains(&typical), "{typical}");
 }

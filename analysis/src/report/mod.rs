@@ -41,6 +41,9 @@ pub(crate) struct ReportArguments {
     /// Keeps what an interrupted run of the same binary has finished.
     #[arg(long)]
     resume: bool,
+    /// Another build of the proxy, guided by a profile (see pgo.sh), to be measured beside the peers.
+    #[arg(long, value_name = "BINARY")]
+    guided: Option<PathBuf>,
     /// Runs these scenarios and no others; what is there of the others is used. For work on the report.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -53,6 +56,8 @@ pub(crate) struct Setting {
     pub(crate) cores: Option<Cores>,
     /// The proxy's binary.
     pub(crate) binary: PathBuf,
+    /// Another build of it.
+    pub(crate) guided: Option<PathBuf>,
 }
 
 impl Setting {
@@ -78,7 +83,10 @@ impl ReportArguments {
         if let Some(cores) = cores {
             pin_self(cores.load).context("processes can't be put on processors: is util-linux installed?")?;
         }
-        let setting = Setting { quick: self.quick, cores, binary };
+        let setting = Setting { quick: self.quick, cores, binary, guided: self.guided.clone() };
+        if let Some(guided) = &self.guided {
+            anyhow::ensure!(guided.is_file(), "--guided {}: there is no such file", guided.display());
+        }
         for name in &self.only {
             let known = SCENARIOS.map(|scenario| scenario.name);
             anyhow::ensure!(known.contains(&name.as_str()), "--only {name}: there is {}", known.join(", "));

@@ -265,9 +265,9 @@ fn beside_peers(findings: &Findings) -> Option<Finding> {
 fn memory(findings: &Findings) -> Option<Finding> {
     let of = |peer: &str, when: &str| findings.estimate(&format!("{peer}/idle-{when}")).map(|kib| kib.median);
     let (own, rested) = (of("sluicegate", "at-once")?, of("sluicegate", "at-rest")?);
-    let (best, name) = peers::PEERS[1..]
-        .iter()
-        .filter_map(|(key, name)| Some((of(key, "at-once")?, *name)))
+    let (best, name) = peers::PEERS
+        .into_iter()
+        .filter_map(|(key, name)| Some((of(key, "at-once")?, name)))
         .min_by(|a, b| a.0.total_cmp(&b.0))?;
     (own > 2.0 * best).then(|| Finding {
         what: format!("An idle connection takes more memory than in {name}."),

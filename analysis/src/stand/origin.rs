@@ -6,7 +6,8 @@
 //! late, and does not change what the origin can do.
 //!
 //! Its answers say how busy it is (ORCA), and so do those to `/probe`, which come at once and are no work. Their heads are
-//! those of NGINX for a text, and below `/many/` those for a file that may be kept: twice as many lines.
+//! those of NGINX for a text, and below `/many/` those for a file that may be kept: twice as many lines. `/echo` answers
+//! with the head of its request.
 
 use std::{
     cell::RefCell,
@@ -23,17 +24,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use sluicegate_core::Rng;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    runtime::Builder,
-    sync::oneshot,
+    sync::mpsc,
     task::LocalSet,
 };
 
-use crate::load::now_ns;
+use crate::load::{self, Outcome, Plan, now_ns};
 
 /// What an origin is like.
 #[derive(Clone, Debug)]
@@ -67,8 +67,15 @@ impl OriginSpec {
 pub(crate) struct Origins {
     pub(crate) addresses: Vec<SocketAddr>,
     served: Vec<Arc<AtomicU64>>,
-    stop: Option<oneshot::Sender<()>>,
+    /// What the thread does beside.
+    work: Option<mpsc::UnboundedSender<Work>>,
     thread: Option<thread::JoinHandle<()>>,
+}
+
+/// A run of the load generator, and who waits for it.
+struct Work {
+    plan: Plan,
+    outcome: std::sync::mpsc::Sender<Result<Outcome>>,
 }
 
 impl Origins {
@@ -82,8 +89,8 @@ impl Origins {
         }
         let addresses = listeners.iter().map(|listener| listener.local_addr()).collect::<Result<_, _>>()?;
         let served: Vec<Arc<AtomicU64>> = specs.iter().map(|_| Arc::default()).collect();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (work, mut to_do) = mpsc::unbounded_channel::<Work>();
+        let runtime = load::runtime()?;
         let counters = served.clone();
         let thread = thread::Builder::new().name("origins".into()).spawn(move || {
             LocalSet::new().block_on(&runtime, async move {
@@ -91,10 +98,22 @@ impl Origins {
                     let queue = Rc::new(Queue::new(spec, served, index as u64));
                     tokio::task::spawn_local(accept(listener, queue));
                 }
-                let _ = stopped.await;
+                while let Some(Work { plan, outcome }) = to_do.recv().await {
+                    // Nobody waits any more when the report was broken off.
+                    let _ = outcome.send(load::run(plan).await);
+                }
             });
         })?;
-        Ok(Self { addresses, served, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { addresses, served, work: Some(work), thread: Some(thread) })
+    }
+
+    /// Does a run on their own thread. Where they share a processor with the generator anyway, this spares the changes
+    /// between two threads, which make both late.
+    pub(crate) fn run(&self, plan: Plan) -> Result<Outcome> {
+        let (outcome, result) = std::sync::mpsc::channel();
+        let sent = self.work.as_ref().is_some_and(|work| work.send(Work { plan, outcome }).is_ok());
+        anyhow::ensure!(sent, "the origins have ended");
+        result.recv().context("the origins have ended")?
     }
 
     /// How many requests each has got so far.
@@ -105,7 +124,7 @@ impl Origins {
 
 impl Drop for Origins {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        drop(self.work.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -162,7 +181,7 @@ impl Queue {
         }
         let age = (now - *state.first.get_or_insert(now)) as f64 / 1e9;
         let slowness = spec.cold.map_or(1.0, |(factor, seconds)| 1.0 + (factor - 1.0) * (1.0 - age / seconds).max(0.0));
-        let service = crate::load::exponential(&mut state.rng) * spec.mean_ms * slowness * 1e6;
+        let service = load::exponential(&mut state.rng) * spec.mean_ms * slowness * 1e6;
         let busy = state.free.iter().filter(|Reverse(free)| *free > now).count();
         let free = state.free.pop().map_or(0, |Reverse(free)| free);
         let done = free.max(now) + service as u64;
@@ -254,7 +273,12 @@ async fn serve(mut stream: TcpStream, queue: &Queue) -> std::io::Result<()> {
         };
         let is_probe = buffer.starts_with(b"GET /probe ");
         let due = if is_probe { 0 } else { queue.admit(now_ns()) };
-        let size = if is_probe { 0 } else { body_size(&buffer) };
+        let echo = buffer.starts_with(b"GET /echo ").then(|| buffer[..end].to_vec());
+        let size = match &echo {
+            Some(head) => head.len(),
+            None if is_probe => 0,
+            None => body_size(&buffer),
+        };
         let more = if buffer.starts_with(b"GET /many/") { MORE_LINES } else { "" };
         buffer.drain(..end + 4);
         let wait = due.saturating_sub(now_ns());
@@ -272,7 +296,10 @@ async fn serve(mut stream: TcpStream, queue: &Queue) -> std::io::Result<()> {
             "HTTP/1.1 {status}\r\nServer: origin/1.0\r\nDate: {date}\r\nContent-Type: text/plain\r\n\
              Content-Length: {size}\r\nConnection: keep-alive\r\n{more}{report}\r\n"
         );
-        answer.resize(answer.len() + size, b'x');
+        match echo {
+            Some(head) => answer.extend_from_slice(&head),
+            None => answer.resize(answer.len() + size, b'x'),
+        }
         stream.write_all(&answer).await?;
     }
 }
@@ -329,6 +356,24 @@ mod tests {
         let mean = |at: u64| (0..1000).map(|_| queue.admit(at) - at).sum::<u64>() as f64 / 1e9;
         let (cold, half, warm) = (mean(1), mean(500_000_000_000), mean(1_000_000_000_000));
         assert!((45.0..55.0).contains(&cold) && half < 12.0 && warm < 12.0, "{cold} {half} {warm}");
+    }
+
+    #[test]
+    fn an_echo_is_the_request() {
+        use std::io::{Read, Write};
+        let origins = Origins::start(vec![OriginSpec::default()]).unwrap();
+        let mut stream = std::net::TcpStream::connect(origins.addresses[0]).unwrap();
+        let head = "GET /echo HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1";
+        stream.write_all(format!("{head}\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        while !answer.ends_with("10.0.0.1") {
+            let mut bytes = [0; 1024];
+            let count = stream.read(&mut bytes).unwrap();
+            assert!(count > 0, "{answer}");
+            answer.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+        }
+        assert!(answer.contains(&format!("Content-Length: {}\r\n", head.len())), "{answer}");
+        assert!(answer.ends_with(&format!("\r\n\r\n{head}")), "{answer}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Result;
-use sluicegate_tests::Proxy;
+use sluicegate_tests::{Proxy, binary};
 use tempfile::TempDir;
 
 use super::{
@@ -22,23 +22,31 @@ impl Gate {
     /// Starts it with one worker and this configuration, which says nothing of listeners, runtime and logs. Its second
     /// listener speaks HTTP/2 without TLS.
     pub(crate) fn start(config: &str, cores: Option<Cores>, prepare: impl FnOnce(&Path)) -> Result<Self> {
-        let gate = Self::start_anywhere(config, 1, prepare)?;
+        Self::start_anywhere(binary(), config, 1, prepare)?.on(cores)
+    }
+
+    /// The same of another binary.
+    pub(crate) fn start_other(binary: &Path, config: &str, cores: Option<Cores>) -> Result<Self> {
+        Self::start_anywhere(binary, config, 1, |_| {})?.on(cores)
+    }
+
+    fn on(self, cores: Option<Cores>) -> Result<Self> {
         if let Some(cores) = cores {
-            pin(gate.proxy.pid(), cores.proxy)?;
+            pin(self.proxy.pid(), cores.proxy)?;
         }
-        Ok(gate)
+        Ok(self)
     }
 
     /// The same with so many workers, on no processors in particular.
     pub(crate) fn with_workers(config: &str, workers: u32) -> Result<Self> {
-        Self::start_anywhere(config, workers, |_| {})
+        Self::start_anywhere(binary(), config, workers, |_| {})
     }
 
-    fn start_anywhere(config: &str, workers: u32, prepare: impl FnOnce(&Path)) -> Result<Self> {
+    fn start_anywhere(binary: &Path, config: &str, workers: u32, prepare: impl FnOnce(&Path)) -> Result<Self> {
         let dir = TempDir::new()?;
         prepare(dir.path());
         fs::write(dir.path().join("sluicegate.toml"), whole(config, workers))?;
-        Ok(Self { proxy: Proxy::start_as_it_is(dir), body: config.to_owned(), workers })
+        Ok(Self { proxy: Proxy::start_other(binary, dir), body: config.to_owned(), workers })
     }
 
     pub(crate) fn http1(&self) -> SocketAddr {

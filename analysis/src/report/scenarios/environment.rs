@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 
 use super::super::{Setting, data::Findings};
-use crate::stand::run_tool;
+use crate::stand::{pin_self, run_tool};
 
 pub(super) fn run(setting: &Setting) -> Result<Findings> {
     let mut findings = Findings::default();
@@ -96,13 +96,20 @@ fn set_up(findings: &mut Findings, setting: &Setting) {
         }
         None => fact("processors", Some("one, which all share".into())),
     }
-    fact("stood still for 1 ms and more, in three seconds without a system call", Some(stalls()));
+    let still = setting.cores.map_or(Ok(stalls()), |cores| stalls_on([cores.proxy, cores.load]));
+    fact("stood still for 1 ms and more, in three seconds without a system call", still.ok());
     if let Some(load) = read("/proc/loadavg").split_whitespace().next().and_then(|load| load.parse::<f64>().ok()) {
         fact("load average before the first measurement", Some(load.to_string()));
         if load > 1.0 {
             findings.remark(format!("The machine was not idle when this began: its load average was {load}."));
         }
     }
+}
+
+/// The same of two processors, one after the other; this process stays on the second.
+fn stalls_on(cores: [usize; 2]) -> Result<String> {
+    let of = |core| pin_self(core).map(|()| format!("processor {core}: {}", stalls()));
+    Ok([of(cores[0])?, of(cores[1])?].join("; "))
 }
 
 /// How often a thread that only looks at the clock is kept from it: by other programs, or by other virtual machines.

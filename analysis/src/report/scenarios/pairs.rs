@@ -3,10 +3,11 @@
 //! The proxy has no native lane, and gets none for the sake of a measurement: that would be another program. But it has
 //! the native fallback, which is `p2c` in native code: two endpoints by chance, and the one with fewer requests in
 //! flight for its weight. A policy that fails five times is put aside for good, and where it has no predecessor the
-//! fallback serves all requests. So both sides are the same binary with the same configuration. The fallback's side
-//! also spares the bookkeeping of calls, so what is told as the cost of wasm is rather too much than too little.
+//! fallback serves all requests. So both sides are the same process, and differ by the path that is asked for: two
+//! processes of the same program differ by a percent, by where their memory happens to lie. The fallback's side also
+//! spares the bookkeeping of calls, so what is told as the cost of wasm is rather too much than too little.
 //!
-//! A third proxy is a second one with `p2c`: what it differs by from the first is the noise.
+//! A third path leads to a second cluster with `p2c`: what it differs by from the first is the noise.
 
 use anyhow::Result;
 use sluicegate_tests::wasm::ByHand;
@@ -20,59 +21,59 @@ use crate::{
     stand::{Gate, OriginSpec, Origins, endpoints},
 };
 
+/// What is compared, and the policies behind it.
+const CLUSTERS: [(&str, &str); 3] =
+    [("p2c", "\"p2c\""), ("fallback", "{ file = \"bad.wasm\" }"), ("control", "\"p2c\"")];
+
 pub(super) fn run(setting: &Setting) -> Result<Findings> {
     let mut findings = Findings::default();
     let origins = Origins::start((0..16).map(|_| OriginSpec::default()).collect())?;
-    let gate = |policy: &str, wasm: Option<Vec<u8>>| -> Result<Gate> {
-        let list = endpoints(&origins.addresses);
-        let config = format!("[[route]]\ncluster = \"api\"\n[cluster.api]\npolicy = {policy}\nendpoints = {list}\n");
-        Gate::start(&config, setting.cores, |dir| {
-            if let Some(wasm) = wasm {
-                std::fs::write(dir.join("bad.wasm"), wasm).expect("a folder of its own");
-            }
-        })
-    };
     // It passes its rehearsal of 64 picks.
     let bad = ByHand {
         pick: "(if (i32.gt_u (global.get $turn) (i32.const 200)) (then unreachable)) i32.const 0",
         ..ByHand::default()
     };
-    let names = ["p2c", "fallback", "control"];
-    let gates = [gate("\"p2c\"", None)?, gate("{ file = \"bad.wasm\" }", Some(bad.module()))?, gate("\"p2c\"", None)?];
-    for gate in &gates {
-        gate.warm("/")?;
+    let list = endpoints(&origins.addresses);
+    let config = CLUSTERS.map(|(name, policy)| {
+        format!("[[route]]\npath = \"/{name}\"\ncluster = \"{name}\"\n[cluster.{name}]\npolicy = {policy}\nendpoints = {list}\n")
+    });
+    let gate = Gate::start(&config.concat(), setting.cores, |dir| {
+        std::fs::write(dir.join("bad.wasm"), bad.module()).expect("a folder of its own");
+    })?;
+    for (name, _) in CLUSTERS {
+        gate.warm(&format!("/{name}"))?;
     }
-    quarantine(&gates[1])?;
+    quarantine(&gate)?;
     findings.text("policy that fails", bad.pick);
     let (short, time) = (setting.time(0.3, 0.2), setting.time(1.0, 0.6));
     let mut peak = 0.0;
     // Pairs that are short and many tell more than a few long ones: the machine is not the same for long.
     for round in 0..setting.count(40, 4) {
         // Nobody is always first.
-        for turn in 0..gates.len() {
-            let index = (round + turn) % gates.len();
-            let target = Target::at(gates[index].http1(), "/");
-            let before = gates[index].usage();
+        for turn in 0..CLUSTERS.len() {
+            let (name, _) = CLUSTERS[(round + turn) % CLUSTERS.len()];
+            let target = Target::at(gate.http1(), &format!("/{name}"));
+            let before = gate.usage();
             let outcome = Plan::closed(target, 64, short, time).run()?;
-            let spent = gates[index].usage() - before;
+            let spent = gate.usage() - before;
             let answered = outcome.throughput() * (short + time).as_secs_f64();
-            let name = names[index];
             findings.add(format!("{name}/throughput"), "requests/s", Better::Higher, outcome.throughput());
             findings.add(format!("{name}/cpu"), "us/request", Better::Lower, spent.total / answered * 1e6);
             peak = outcome.throughput();
         }
     }
-    for round in 0..setting.count(10, 3) {
-        for turn in 0..gates.len() {
-            let index = (round + turn) % gates.len();
-            let plan = Plan::steady(Target::at(gates[index].http1(), "/"), peak / 2.0, short, time);
-            let outcome = Plan { seed: round as u64, ..plan }.run()?;
+    for round in 0..setting.count(100, 10) {
+        for turn in 0..CLUSTERS.len() {
+            let (name, _) = CLUSTERS[(round + turn) % CLUSTERS.len()];
+            let target = Target::at(gate.http1(), &format!("/{name}"));
+            let plan = Plan::steady(target, peak / 2.0, setting.time(0.05, 0.05), setting.time(0.1, 0.1));
+            let outcome = origins.run(Plan { seed: round as u64, watches: true, ..plan })?;
             for (percentile, q) in [("p50", 0.5), ("p99", 0.99)] {
-                findings.add(format!("{}/{percentile}", names[index]), "ms", Better::Lower, outcome.ms(q));
+                findings.add(format!("{name}/{percentile}"), "ms", Better::Lower, outcome.ms(q));
             }
         }
     }
-    in_service(&gates[0], &mut findings)?;
+    in_service(&gate, &mut findings)?;
     own_cost(&mut findings);
     Ok(findings)
 }
@@ -80,10 +81,11 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
 /// Until the fallback serves everything.
 fn quarantine(gate: &Gate) -> Result<()> {
     for _ in 0..20 {
-        gate.warm("/")?;
-        let calls = || gate.metric("sluicegate_policy_call_seconds_count", &["callback=\"pick\""]);
+        gate.warm("/fallback")?;
+        let labels = ["callback=\"pick\"", "cluster=\"fallback\""];
+        let calls = || gate.metric("sluicegate_policy_call_seconds_count", &labels);
         let before = calls()?;
-        gate.warm("/")?;
+        gate.warm("/fallback")?;
         if calls()? == before {
             return Ok(());
         }
@@ -94,8 +96,8 @@ fn quarantine(gate: &Gate) -> Result<()> {
 /// What the proxy itself has measured, with real requests between the calls.
 fn in_service(gate: &Gate, findings: &mut Findings) -> Result<()> {
     for callback in ["pick", "on_result", "endpoints_changed"] {
-        let label = format!("callback=\"{callback}\"");
-        let read = |part: &str| gate.metric(&format!("sluicegate_policy_call_seconds_{part}"), &[&label]);
+        let labels = [&format!("callback=\"{callback}\"")[..], "cluster=\"p2c\""];
+        let read = |part: &str| gate.metric(&format!("sluicegate_policy_call_seconds_{part}"), &labels);
         let (sum, count) = (read("sum")?, read("count")?);
         findings.add(format!("in-service/{callback}/calls"), "calls", Better::Neither, count);
         if count > 0.0 {
@@ -103,7 +105,8 @@ fn in_service(gate: &Gate, findings: &mut Findings) -> Result<()> {
         }
     }
     let (pick, request) = ("sluicegate_policy_call_seconds_sum", "sluicegate_request_duration_seconds_sum");
-    let share = gate.metric(pick, &["callback=\"pick\""])? / gate.metric(request, &["cluster=\"api\""])?;
+    let of_pick = gate.metric(pick, &["callback=\"pick\"", "cluster=\"p2c\""])?;
+    let share = of_pick / gate.metric(request, &["cluster=\"p2c\""])?;
     findings.add("in-service/share-of-latency", "of a request's time", Better::Neither, share);
     Ok(())
 }

@@ -28,6 +28,23 @@ struct Peer {
     http2: SocketAddr,
 }
 
+/// What is asked for.
+struct Kind {
+    name: &'static str,
+    path: &'static str,
+    is_http2: bool,
+    rounds: usize,
+    seconds: f64,
+}
+
+/// Of small ones there are enough in less time, and what is compared lies closer together.
+const KINDS: [Kind; 4] = [
+    Kind { name: "http1-128B", path: "/128", is_http2: false, rounds: 24, seconds: 0.8 },
+    Kind { name: "http1-128B-many", path: "/many/128", is_http2: false, rounds: 12, seconds: 0.8 },
+    Kind { name: "http1-100KB", path: "/102400", is_http2: false, rounds: 4, seconds: 2.0 },
+    Kind { name: "http2-128B", path: "/128", is_http2: true, rounds: 4, seconds: 2.0 },
+];
+
 /// A foreign process, until it is dropped.
 struct Running(Child);
 
@@ -52,7 +69,13 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
     let mut running = Vec::new();
     // HAProxy relaying bytes without reading them: the least that any proxy can take.
     let floor = free_address()?;
-    let mut peers = vec![Peer { name: "sluicegate", pid: gate.proxy.pid(), http1: gate.http1(), http2: gate.http2() }];
+    let guided =
+        setting.guided.as_deref().map(|binary| Gate::start_other(binary, &config, setting.cores)).transpose()?;
+    let own = [("sluicegate", Some(&gate)), ("guided", guided.as_ref())];
+    let own = own.into_iter().filter_map(|(name, gate)| {
+        gate.map(|gate| Peer { name, pid: gate.proxy.pid(), http1: gate.http1(), http2: gate.http2() })
+    });
+    let mut peers: Vec<_> = own.collect();
     for (name, file, text) in [("nginx", "nginx.conf", nginx as Text), ("haproxy", "haproxy.cfg", haproxy)] {
         let addresses = [free_address()?, free_address()?, floor];
         let text = text(origin, addresses, dir.path());
@@ -65,25 +88,23 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
             Err(error) => findings.remark(format!("{name} was left out: {error:#}")),
         }
     }
-    for (kind, path, is_http2, rounds) in [
-        ("http1-128B", "/128", false, 24),
-        ("http1-128B-many", "/many/128", false, 12),
-        ("http1-100KB", "/102400", false, 4),
-        ("http2-128B", "/128", true, 4),
-    ] {
-        for round in 0..=setting.count(rounds, 2) {
+    for peer in &peers {
+        findings.text(&format!("what the origin gets from {}", peer.name), echo(peer.http1)?);
+    }
+    for kind in &KINDS {
+        for round in 0..=setting.count(kind.rounds, 2) {
             // Nobody is always first.
             for turn in 0..peers.len() {
                 let peer = &peers[(round + turn) % peers.len()];
-                throughput(setting, peer, kind, path, is_http2, round > 0, &mut findings)?;
-                if peer.name == "haproxy" && kind == "http1-128B" {
+                throughput(setting, peer, kind, round > 0, &mut findings)?;
+                if peer.name == "haproxy" && kind.name == "http1-128B" {
                     let relay = Peer { name: "haproxy-tcp", http1: floor, ..*peer };
-                    throughput(setting, &relay, kind, path, false, round > 0, &mut findings)?;
+                    throughput(setting, &relay, kind, round > 0, &mut findings)?;
                 }
             }
         }
     }
-    at_fixed_rate(setting, &peers, &mut findings)?;
+    at_fixed_rate(setting, &origins, &peers, &mut findings)?;
     memory(&peers, &mut findings)?;
     Ok(findings)
 }
@@ -113,25 +134,16 @@ fn memory(peers: &[Peer], findings: &mut Findings) -> Result<()> {
 }
 
 /// As fast as it goes; what it takes of a processor for each request. The first round warms up.
-fn throughput(
-    setting: &Setting,
-    peer: &Peer,
-    kind: &str,
-    path: &str,
-    is_http2: bool,
-    counts: bool,
-    findings: &mut Findings,
-) -> Result<()> {
-    let (address, connections) = if is_http2 { (peer.http2, 8) } else { (peer.http1, 64) };
-    let protocol = if is_http2 { Protocol::Http2 { streams: 8 } } else { Protocol::Http1 };
-    // Of small ones there are enough in less, and what is compared lies closer together.
-    let time = setting.time(if kind.starts_with("http1-128B") { 0.8 } else { 2.0 }, 0.5);
-    let plan = Plan { protocol, ..Plan::closed(Target::at(address, path), connections, Duration::ZERO, time) };
+fn throughput(setting: &Setting, peer: &Peer, kind: &Kind, counts: bool, findings: &mut Findings) -> Result<()> {
+    let (address, connections) = if kind.is_http2 { (peer.http2, 8) } else { (peer.http1, 64) };
+    let protocol = if kind.is_http2 { Protocol::Http2 { streams: 8 } } else { Protocol::Http1 };
+    let (target, time) = (Target::at(address, kind.path), setting.time(kind.seconds, 0.5));
+    let plan = Plan { protocol, ..Plan::closed(target, connections, Duration::ZERO, time) };
     let before = usage(peer.pid);
     let outcome = plan.run().with_context(|| format!("{} does not answer", peer.name))?;
     let spent = usage(peer.pid) - before;
     if counts {
-        let name = peer.name;
+        let (name, kind) = (peer.name, kind.name);
         let requests = outcome.latency.len().max(1) as f64;
         findings.add(format!("{kind}/{name}/throughput"), "requests/s", Better::Higher, outcome.throughput());
         findings.add(format!("{kind}/{name}/cpu"), "us/request", Better::Lower, spent.total / requests * 1e6);
@@ -141,29 +153,41 @@ fn throughput(
 }
 
 /// All at the same rate: half of what the slowest does.
-fn at_fixed_rate(setting: &Setting, peers: &[Peer], findings: &mut Findings) -> Result<()> {
+fn at_fixed_rate(setting: &Setting, origins: &Origins, peers: &[Peer], findings: &mut Findings) -> Result<()> {
     let peak = |peer: &Peer| findings.estimate(&format!("http1-128B/{}/throughput", peer.name));
     let least = peers.iter().filter_map(peak).map(|peak| peak.median).fold(f64::INFINITY, f64::min);
     let rate = least / 2.0;
     findings.add("fixed-rate", "requests/s", Better::Neither, rate);
-    // Many short ones: a moment at which the machine stands still is in few of them.
-    for round in 0..setting.count(20, 3) {
-        for turn in 0..peers.len() {
-            let peer = &peers[(round + turn) % peers.len()];
-            let target = Target::at(peer.http1, "/128");
-            let plan = Plan::steady(target, rate, setting.time(0.3, 0.2), setting.time(1.2, 0.8));
-            let outcome = Plan { seed: round as u64 + 1, ..plan }.run()?;
+    // Many short ones: a moment at which the processor is taken away from whoever is measured is in few of them.
+    let mut targets: Vec<_> = peers.iter().map(|peer| (peer.name, peer.http1)).collect();
+    targets.push(("origin", origins.addresses[0]));
+    for round in 0..setting.count(200, 20) {
+        for turn in 0..targets.len() {
+            let (name, address) = targets[(round + turn) % targets.len()];
+            let target = Target::at(address, "/128");
+            let plan = Plan::steady(target, rate, setting.time(0.05, 0.05), setting.time(0.1, 0.1));
+            let outcome = origins.run(Plan { seed: round as u64 + 1, watches: true, ..plan })?;
             for (percentile, q) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
-                findings.add(format!("fixed/{}/{percentile}", peer.name), "ms", Better::Lower, outcome.ms(q));
+                findings.add(format!("fixed/{name}/{percentile}"), "ms", Better::Lower, outcome.ms(q));
             }
-            let typical = outcome.typical_ms(0.99);
-            findings.add(format!("fixed/{}/typical-p99", peer.name), "ms", Better::Lower, typical);
             if let Some(limit) = outcome.own_limit() {
-                findings.remark(format!("{} at the fixed rate: {limit}.", peer.name));
+                findings.remark(format!("{name} at the fixed rate: {limit}."));
             }
         }
     }
     Ok(())
+}
+
+/// A request's head, as it came to the origin.
+fn echo(address: SocketAddr) -> Result<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"GET /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, head) = answer.split_once("\r\n\r\n").context("an answer without an end")?;
+    Ok(head.replace("\r\n", "\n").trim_end().to_owned())
 }
 
 /// Connections that have each had an answer.
@@ -218,7 +242,8 @@ fn nginx(origin: SocketAddr, [http1, http2, _]: [SocketAddr; 3], dir: &Path) -> 
          upstream o {{ server {origin}; keepalive 1024; keepalive_requests 100000000; }}\n  \
          server {{\n    listen {http1} backlog=4096;\n    listen {http2} http2 backlog=4096;\n    location / {{\n      \
          proxy_pass http://o;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      \
-         proxy_set_header X-Forwarded-For $remote_addr;\n    }}\n  }}\n}}\n"
+         proxy_set_header Host $http_host;\n      proxy_set_header X-Forwarded-For $remote_addr;\n      \
+         proxy_set_header X-Forwarded-Proto $scheme;\n      proxy_set_header X-Forwarded-Host $http_host;\n    }}\n  }}\n}}\n"
     )
 }
 
@@ -226,6 +251,7 @@ fn haproxy(origin: SocketAddr, [http1, http2, tcp]: [SocketAddr; 3], _: &Path) -
     format!(
         "global\n  nbthread 1\n  maxconn 8192\n  no strict-limits\ndefaults\n  mode http\n  timeout connect 5s\n  \
          timeout client 60s\n  timeout server 60s\n  http-reuse always\nfrontend f\n  option forwardfor\n  \
+         http-request set-header X-Forwarded-Proto http\n  http-request set-header X-Forwarded-Host %[req.hdr(host)]\n  \
          bind {http1}\n  bind {http2} proto h2\n  default_backend b\nbackend b\n  server o {origin}\n\
          frontend t\n  mode tcp\n  bind {tcp}\n  default_backend tb\nbackend tb\n  mode tcp\n  server o {origin}\n"
     )

@@ -23,7 +23,7 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
         for endpoints in counts {
             let mut batches: [Vec<f64>; 3] = Default::default();
             // Rounds, so that there is an interval.
-            for _ in 0..setting.count(5, 3) {
+            for _ in 0..setting.count(7, 3) {
                 let row = measure(policy, *endpoints, cell)?;
                 for ((mut lane, name), all) in row.picks.into_iter().zip(LANES).zip(&mut batches) {
                     let p50 = quantile(&mut lane, 0.5);

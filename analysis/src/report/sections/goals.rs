@@ -8,7 +8,7 @@ use crate::stats::Estimate;
 pub(crate) struct Goal {
     /// Whose figures it is about.
     pub(crate) scenario: &'static str,
-    what: String,
+    pub(crate) what: String,
     limit: String,
     measured: Option<Estimate>,
     pub(crate) verdict: &'static str,
@@ -51,9 +51,13 @@ pub(crate) fn all(parts: &Parts) -> Vec<Goal> {
         let cpu = peers::to_the_better(findings, "http1-128B", "cpu").map(|(ratio, _)| ratio);
         goal("peers", "CPU for a small response, to the better peer", ("≤", 0.95), cpu);
         goal("peers", "the same, to HAProxy that relays TCP", ("≤", 1.25), peers::to_the_floor(findings));
-        let p99 = |which| overhead::pair(findings, "fixed/sluicegate", "fixed/nginx", which);
-        goal("peers", "p99 at a fixed rate, to NGINX's", ("≤", 1.0), p99("p99"));
-        goal("peers", "the same of the median tenth of a second", ("≤", 1.0), p99("typical-p99"));
+        let p99 = |build: &str| overhead::pair(findings, &format!("fixed/{build}"), "fixed/nginx", "p99");
+        goal("peers", "p99 at a fixed rate, to NGINX's", ("≤", 1.0), p99("sluicegate"));
+        if let Some((cpu, _)) = peers::build_to_the_better(findings, "guided", "http1-128B", "cpu") {
+            let what = "CPU for a small response, to the better peer, built by `pgo.sh`";
+            goal("peers", what, ("≤", 0.95), Some(cpu));
+            goal("peers", "p99 at a fixed rate, to NGINX's, built by `pgo.sh`", ("≤", 1.0), p99("guided"));
+        }
     }
     if let Some(findings) = parts.get("workers") {
         let what = "work of two workers to one's, extrapolated from processor time";

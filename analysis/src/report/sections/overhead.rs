@@ -165,10 +165,10 @@ impl AgainstNative {
             (true, true) => "a cost can't be told from the noise, which would hide one as large as these ranges",
             (false, true) if self.ratio.high < 1.0 => "a cost can be told from the noise",
             (false, true) => "throughput with wasm is not the lower one",
-            (_, false) => "nothing can be concluded, as two proxies that are alike differ, too",
+            (_, false) => "nothing can be concluded, as two clusters that are alike differ, too",
         };
         format!(
-            "{concluded}: throughput with wasm is {} of that without, and that of two proxies with the same policy {} of each \
+            "{concluded}: throughput with wasm is {} of that without, and that of two clusters with the same policy {} of each \
              other",
             show(Some(self.ratio)),
             show(Some(self.control))
@@ -181,9 +181,9 @@ fn pairs(document: &mut Document, findings: &Findings) {
         "`p2c` in wasm against the same algorithm in native code. The proxy has no native lane, and gets none for the sake \
          of a measurement, as that would be another program. It has the native fallback, which is the power of two choices \
          by requests in flight: a policy that fails five times is put aside, and without a predecessor the fallback serves \
-         all requests. So both are the same binary with the same endpoints. The fallback's side also has no call to time and \
-         nobody to tell results, so this is rather too much than too little. The control is a second proxy with `p2c`: what \
-         it differs by is noise.",
+         all requests. So both are clusters of the same process with the same endpoints, and differ by the path that is asked \
+         for. The fallback's side also has no call to time and nobody to tell results, so this is rather too much than too \
+         little. The control is a second cluster with `p2c`: what it differs by is noise.",
     );
     let rows = [
         ("throughput", "throughput"),

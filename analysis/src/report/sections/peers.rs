@@ -8,7 +8,9 @@ use crate::{
     stats::Estimate,
 };
 
-pub(crate) const PEERS: [(&str, &str); 3] = [("sluicegate", "Sluicegate"), ("nginx", "NGINX"), ("haproxy", "HAProxy")];
+pub(crate) const PEERS: [(&str, &str); 2] = [("nginx", "NGINX"), ("haproxy", "HAProxy")];
+/// The proxy, and another build of it.
+const OWN: [(&str, &str); 2] = [("sluicegate", "Sluicegate"), ("guided", "built by `pgo.sh`")];
 pub(crate) const KINDS: [(&str, &str); 4] = [
     ("http1-128B", "HTTP/1.1, 128 bytes"),
     ("http1-128B-many", "the same behind ten header lines"),
@@ -19,14 +21,24 @@ pub(crate) const KINDS: [(&str, &str); 4] = [
 /// Those that were there.
 fn present(findings: &Findings) -> Vec<(&'static str, &'static str)> {
     let is_there = |key: &str| findings.measures.contains_key(&format!("{key}/memory"));
-    PEERS.into_iter().filter(|(key, _)| is_there(key)).collect()
+    OWN.into_iter().chain(PEERS).filter(|(key, _)| is_there(key)).collect()
 }
 
 /// The proxy's ratio to the better of its peers.
 pub(crate) fn to_the_better(findings: &Findings, kind: &str, what: &str) -> Option<(Estimate, &'static str)> {
-    let peers = present(findings).into_iter().skip(1);
+    build_to_the_better(findings, "sluicegate", kind, what)
+}
+
+/// The same of one of its builds.
+pub(crate) fn build_to_the_better(
+    findings: &Findings,
+    build: &str,
+    kind: &str,
+    what: &str,
+) -> Option<(Estimate, &'static str)> {
+    let peers = present(findings).into_iter().filter(|peer| PEERS.contains(peer));
     let ratios = peers.filter_map(|(key, name)| {
-        let names = [format!("{kind}/sluicegate"), format!("{kind}/{key}")];
+        let names = [format!("{kind}/{build}"), format!("{kind}/{key}")];
         Some((pair(findings, &names[0], &names[1], what)?, name))
     });
     ratios.max_by(|a, b| a.0.median.total_cmp(&b.0.median))
@@ -38,8 +50,9 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     let present = present(findings);
     document.text(
         "One worker each, on the same processor, in turn, with the same origin and generator; all forward over kept \
-         connections and add `X-Forwarded-For`. The origin answers with five header lines, as NGINX does for a text, or with \
-         ten, as for a file that may be kept. Configurations are in the appendices. Without TLS: for that, see \
+         connections, and say the same to the origin: what the client asked for, and `X-Forwarded-For`, `-Proto` and `-Host`. \
+         What came there is in the appendices, as are the configurations. The origin answers with five header lines, as NGINX does for a text, or with \
+         ten, as for a file that may be kept. Without TLS: for that, see \
          `analysis/peers.py`.",
     );
     document.text(versions(parts));
@@ -59,7 +72,7 @@ fn versions(parts: &Parts) -> String {
         let number = text.split([' ', '/']).find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
         Some(format!("{name} {}", number.split('-').next().unwrap_or(number)))
     };
-    let known: Vec<_> = PEERS.into_iter().skip(1).filter_map(version).collect();
+    let known: Vec<_> = PEERS.into_iter().filter_map(version).collect();
     let system = environment.and_then(|findings| fact(findings, "operating system"));
     match (known.is_empty(), system) {
         (false, Some(system)) => {
@@ -109,16 +122,18 @@ fn work(document: &mut Document, findings: &Findings, present: &Present) {
 
 /// At the same rate for all.
 fn latency(document: &mut Document, findings: &Findings, present: &Present) {
-    let mut rows = PERCENTILES
-        .map(|(percentile, _)| row(findings, present, percentile, |key| format!("fixed/{key}/{percentile}")))
-        .to_vec();
-    rows.push(row(findings, present, "p99 of the median tenth of a second", |key| format!("fixed/{key}/typical-p99")));
+    let mut present = present.to_vec();
+    present.push(("origin", "without a proxy"));
+    let present = present.as_slice();
+    let rows = PERCENTILES
+        .map(|(percentile, _)| row(findings, present, percentile, |key| format!("fixed/{key}/{percentile}")));
     let rate = findings.estimate("fixed-rate").map_or("–".into(), |rate| number(rate.median));
     document.text(format!(
         "Latency (ms) at {rate} requests a second, which is half of what the slowest of them can do, HTTP/1.1, \
-         open loop:"
+         open loop. What of it is the generator's and the origin's is the last column. Figures are medians of many runs \
+         of a tenth of a second, so they leave out moments at which the processor was taken away from whoever was measured:"
     ));
-    document.table(&names(present), rows);
+    document.table(&names(present), rows.into());
     let series = present.iter().map(|(key, name)| {
         let at =
             |(percentile, q): (&str, f64)| Some((q, findings.estimate(&format!("fixed/{key}/{percentile}"))?.median));

@@ -192,6 +192,27 @@ fn peers_have_their_versions_and_the_command_is_the_one_that_was_given() {
 }
 
 #[test]
+fn another_build_is_told_beside_and_is_no_peer() {
+    let mut findings = Findings::default();
+    for (name, us) in [("sluicegate", 14.5), ("guided", 13.0), ("nginx", 15.0), ("haproxy", 16.0)] {
+        findings.add(format!("{name}/memory"), "MiB", Better::Lower, 1.0);
+        findings.add(format!("fixed/{name}/p99"), "ms", Better::Lower, us / 100.0);
+        for factor in [1.0, 1.01] {
+            findings.add(format!("http1-128B/{name}/cpu"), "us/request", Better::Lower, us * factor);
+        }
+    }
+    let (ratio, peer) = peers::to_the_better(&findings, "http1-128B", "cpu").unwrap();
+    assert_eq!((number(ratio.median), peer), ("0.967".to_owned(), "NGINX"));
+    let parts = Parts([kept("peers", findings)].into());
+    let of = |what: &str| goals::all(&parts).into_iter().find(|goal| goal.what == what).unwrap().verdict;
+    assert_eq!(of("CPU for a small response, to the better peer"), "**missed**");
+    assert_eq!(of("CPU for a small response, to the better peer, built by `pgo.sh`"), "met");
+    assert_eq!(of("p99 at a fixed rate, to NGINX's, built by `pgo.sh`"), "met");
+    let text = document(&parts, None).markdown();
+    assert!(text.contains("| Sluicegate | built by `pgo.sh` | NGINX | HAProxy |"), "{text}");
+}
+
+#[test]
 fn what_can_be_concluded_from_a_pair_depends_on_the_control() {
     let of = |low: f64, high: f64| Estimate { median: f64::midpoint(low, high), low, high, count: 9 };
     let check = |ratio: Estimate, control: Estimate, begins: &str| {
