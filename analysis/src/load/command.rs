@@ -38,6 +38,10 @@ pub(crate) struct LoadArguments {
     /// Seconds from when a request was due, after which it is an error.
     #[arg(long, default_value_t = 5.0)]
     timeout: f64,
+    /// Looks at the clock until a request is due, instead of sleeping: exact to some microseconds, for a processor of its
+    /// own.
+    #[arg(long)]
+    watch: bool,
     /// The same seed makes the same schedule.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -64,7 +68,7 @@ impl LoadArguments {
             connections: self.connections,
             timeout: seconds("timeout", self.timeout)?,
             seed: self.seed,
-            watches: false,
+            watches: self.watch,
             slice: Duration::from_millis(100),
         })
     }

@@ -30,7 +30,12 @@ pub(crate) fn all(parts: &Parts) -> Vec<Goal> {
         }
         let thousand = findings.estimate("least-request/1000/fast");
         goal("picks", "`least-request`, fast lane, 1,000 endpoints (ns)", ("≤", 1000.0), thousand);
-        goal("picks", "the same to native", ("≤", 2.0), overhead::lanes(findings, "least-request", 1000));
+        goal(
+            "picks",
+            "`least-request`, the same, to native (ratio)",
+            ("≤", 2.0),
+            overhead::lanes(findings, "least-request", 1000),
+        );
     }
     if let Some(findings) = parts.get("pairs") {
         let ratio = overhead::pair(findings, "p2c", "fallback", "throughput");
@@ -50,7 +55,12 @@ pub(crate) fn all(parts: &Parts) -> Vec<Goal> {
     if let Some(findings) = parts.get("peers") {
         let cpu = peers::to_the_better(findings, "http1-128B", "cpu").map(|(ratio, _)| ratio);
         goal("peers", "CPU for a small response, to the better peer", ("≤", 0.95), cpu);
-        goal("peers", "the same, to HAProxy that relays TCP", ("≤", 1.25), peers::to_the_floor(findings));
+        goal(
+            "peers",
+            "CPU for a small response, to HAProxy that relays TCP",
+            ("≤", 1.25),
+            peers::to_the_floor(findings),
+        );
         let p99 = |build: &str| overhead::pair(findings, &format!("fixed/{build}"), "fixed/nginx", "p99");
         goal("peers", "p99 at a fixed rate, to NGINX's", ("≤", 1.0), p99("sluicegate"));
         if let Some((cpu, _)) = peers::build_to_the_better(findings, "guided", "http1-128B", "cpu") {
