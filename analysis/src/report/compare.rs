@@ -112,7 +112,8 @@ mod tests {
     fn parts(values: &[f64], better: Better) -> Parts {
         let mut findings = Findings::default();
         values.iter().for_each(|value| findings.add("m", "ms", better, *value));
-        let fingerprint = Fingerprint { format: FORMAT, binary_sha256: String::new(), quick: false };
+        let fingerprint =
+            Fingerprint { format: FORMAT, binary_sha256: String::new(), guided_sha256: None, quick: false };
         let kept =
             Kept { fingerprint, scenario: "s".into(), finished_unix_s: 0, seconds: 0.0, neighbours: 0.0, findings };
         Parts([("s".to_owned(), kept)].into())

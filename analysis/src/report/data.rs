@@ -123,6 +123,9 @@ pub(crate) struct Fingerprint {
     pub(crate) format: u32,
     /// Of the binary that was measured.
     pub(crate) binary_sha256: String,
+    /// Of the other build, in the scenario that measures it, too.
+    #[serde(default)]
+    pub(crate) guided_sha256: Option<String>,
     pub(crate) quick: bool,
 }
 
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn what_is_kept_comes_back() {
         let dir = tempfile::tempdir().unwrap();
-        let fingerprint = Fingerprint { format: FORMAT, binary_sha256: "ab".into(), quick: true };
+        let fingerprint = Fingerprint { format: FORMAT, binary_sha256: "ab".into(), guided_sha256: None, quick: true };
         let kept = Kept {
             fingerprint,
             scenario: "s".into(),

@@ -24,7 +24,7 @@ use self::{
     render::{Parts, render},
     scenarios::SCENARIOS,
 };
-use crate::stand::{Cores, Neighbours, pin_self, raise_file_limit};
+use crate::stand::{Cores, Neighbours, pin_self, raise_file_limit, run_tool};
 
 /// What to report.
 #[derive(clap::Args)]
@@ -73,35 +73,51 @@ impl Setting {
 }
 
 impl ReportArguments {
+    /// What is wrong with them is said before anything is built or measured.
+    fn check(&self) -> Result<()> {
+        for name in &self.only {
+            let known = SCENARIOS.map(|scenario| scenario.name);
+            anyhow::ensure!(known.contains(&name.as_str()), "--only {name}: there is {}", known.join(", "));
+        }
+        if let Some(guided) = &self.guided {
+            let shown = guided.display();
+            let version =
+                run_tool(&guided.to_string_lossy(), &["--version"]).with_context(|| format!("--guided {shown}"))?;
+            anyhow::ensure!(
+                version.starts_with("sluicegate "),
+                "--guided {shown}: this is no sluicegate, but {version:?}"
+            );
+        }
+        Ok(())
+    }
+
     /// Measures, and writes.
     pub(crate) fn run(&self) -> Result<()> {
+        self.check()?;
         // Before anything is measured, as it may have to be built.
         let binary = sluicegate_tests::binary().to_owned();
-        let fingerprint = Fingerprint { format: FORMAT, binary_sha256: digest(&binary)?, quick: self.quick };
+        let guided_sha256 = self.guided.as_deref().map(digest).transpose()?;
+        let own =
+            Fingerprint { format: FORMAT, binary_sha256: digest(&binary)?, guided_sha256: None, quick: self.quick };
+        let beside = Fingerprint { guided_sha256, ..own.clone() };
         raise_file_limit();
         let cores = Cores::split();
         if let Some(cores) = cores {
             pin_self(cores.load).context("processes can't be put on processors: is util-linux installed?")?;
         }
         let setting = Setting { quick: self.quick, cores, binary, guided: self.guided.clone() };
-        if let Some(guided) = &self.guided {
-            anyhow::ensure!(guided.is_file(), "--guided {}: there is no such file", guided.display());
-        }
-        for name in &self.only {
-            let known = SCENARIOS.map(|scenario| scenario.name);
-            anyhow::ensure!(known.contains(&name.as_str()), "--only {name}: there is {}", known.join(", "));
-        }
         let data = self.out.join("data");
         fs::create_dir_all(&data).with_context(|| format!("{}", data.display()))?;
         // Read first: it may be the folder that is written to.
         let old = self.compare.as_deref().map(|old| Parts::load(&old.join("data"))).transpose()?;
         let start = Instant::now();
         for (index, scenario) in SCENARIOS.iter().enumerate() {
+            let fingerprint = if scenario.has_guided { &beside } else { &own };
             let place = format!("[{}/{}] {}", index + 1, SCENARIOS.len(), scenario.name);
             if !self.only.is_empty() && !self.only.iter().any(|name| name == scenario.name) {
                 continue;
             }
-            if self.resume && is_kept(&data, scenario.name, &fingerprint)? {
+            if self.resume && is_kept(&data, scenario.name, fingerprint)? {
                 eprintln!("{place}: kept");
                 continue;
             }
@@ -133,6 +149,49 @@ fn is_kept(data: &Path, scenario: &str, fingerprint: &Fingerprint) -> Result<boo
 
 /// What tells builds apart.
 fn digest(binary: &Path) -> Result<String> {
-    let text = crate::stand::run_tool("sha256sum", &[&binary.to_string_lossy()])?;
+    let text = run_tool("sha256sum", &[&binary.to_string_lossy()])?;
     text.split_whitespace().next().map(str::to_owned).context("sha256sum prints nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_before_anything_is_built() {
+        let check = |only: &[&str], guided: Option<&str>| {
+            let only = only.iter().map(|name| (*name).to_owned()).collect();
+            let arguments = ReportArguments {
+                quick: true,
+                out: "nowhere".into(),
+                compare: None,
+                resume: false,
+                guided: guided.map(Into::into),
+                only,
+            };
+            arguments.run().map_err(|error| format!("{error:#}")).unwrap_err()
+        };
+        assert!(check(&["peer"], None).starts_with("--only peer: there is environment, "));
+        assert!(check(&[], Some("no/such")).starts_with("--guided no/such: no/such does not start"));
+        assert!(check(&[], Some("/bin/true")).starts_with("--guided /bin/true: this is no sluicegate, but \"true"));
+        assert!(!Path::new("nowhere").exists());
+    }
+
+    #[test]
+    fn another_build_beside_is_measured_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |guided: Option<&str>| Fingerprint {
+            format: FORMAT,
+            binary_sha256: "a".into(),
+            guided_sha256: guided.map(str::to_owned),
+            quick: true,
+        };
+        let findings = data::Findings::default();
+        let (scenario, fingerprint) = ("peers".to_owned(), of(Some("b")));
+        Kept { fingerprint, scenario, finished_unix_s: 0, seconds: 1.0, neighbours: 0.0, findings }
+            .save(dir.path())
+            .unwrap();
+        let is_kept = |guided| is_kept(dir.path(), "peers", &of(guided)).unwrap();
+        assert_eq!((is_kept(Some("b")), is_kept(Some("c")), is_kept(None)), (true, false, false));
+    }
 }

@@ -21,17 +21,25 @@ pub(crate) struct Scenario {
     /// What it does.
     pub(crate) title: &'static str,
     pub(crate) run: fn(&Setting) -> Result<Findings>,
+    /// Whether it measures the other build, too.
+    pub(crate) has_guided: bool,
+}
+
+impl Scenario {
+    const fn new(name: &'static str, title: &'static str, run: fn(&Setting) -> Result<Findings>) -> Self {
+        Self { name, title, run, has_guided: false }
+    }
 }
 
 /// All of them, in this order.
 pub(crate) const SCENARIOS: [Scenario; 9] = [
-    Scenario { name: "environment", title: "what this machine is", run: environment::run },
-    Scenario { name: "generator", title: "the load generator beside other tools", run: generator::run },
-    Scenario { name: "response", title: "response time against load, HTTP/1.1 and HTTP/2", run: response::run },
-    Scenario { name: "picks", title: "what a pick costs, in every lane", run: picks::run },
-    Scenario { name: "pairs", title: "a policy in wasm and the native fallback, in pairs", run: pairs::run },
-    Scenario { name: "workers", title: "two workers against one", run: workers::run },
-    Scenario { name: "swap", title: "hot swaps under load", run: swap::run },
-    Scenario { name: "policies", title: "policies with good and bad origins", run: policies::run },
-    Scenario { name: "peers", title: "beside NGINX and HAProxy", run: peers::run },
+    Scenario::new("environment", "what this machine is", environment::run),
+    Scenario::new("generator", "the load generator beside other tools", generator::run),
+    Scenario::new("response", "response time against load, HTTP/1.1 and HTTP/2", response::run),
+    Scenario::new("picks", "what a pick costs, in every lane", picks::run),
+    Scenario::new("pairs", "a policy in wasm and the native fallback, in pairs", pairs::run),
+    Scenario::new("workers", "two workers against one", workers::run),
+    Scenario::new("swap", "hot swaps under load", swap::run),
+    Scenario::new("policies", "policies with good and bad origins", policies::run),
+    Scenario { has_guided: true, ..Scenario::new("peers", "beside NGINX and HAProxy", peers::run) },
 ];

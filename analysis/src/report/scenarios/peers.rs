@@ -161,7 +161,7 @@ fn at_fixed_rate(setting: &Setting, origins: &Origins, peers: &[Peer], findings:
     // Many short ones: a moment at which the processor is taken away from whoever is measured is in few of them.
     let mut targets: Vec<_> = peers.iter().map(|peer| (peer.name, peer.http1)).collect();
     targets.push(("origin", origins.addresses[0]));
-    for round in 0..setting.count(200, 20) {
+    for round in 0..setting.count(200, 10) {
         for turn in 0..targets.len() {
             let (name, address) = targets[(round + turn) % targets.len()];
             let target = Target::at(address, "/128");

@@ -11,7 +11,7 @@ use super::{
 };
 
 fn kept(scenario: &str, findings: Findings) -> (String, Kept) {
-    let fingerprint = Fingerprint { format: FORMAT, binary_sha256: "abc".into(), quick: false };
+    let fingerprint = Fingerprint { format: FORMAT, binary_sha256: "abc".into(), guided_sha256: None, quick: false };
     let kept =
         Kept { fingerprint, scenario: scenario.into(), finished_unix_s: 0, seconds: 2.0, neighbours: 0.5, findings };
     (scenario.to_owned(), kept)
