@@ -51,8 +51,8 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     document.text(
         "One worker each, on the same processor, in turn, with the same origin and generator; all forward over kept \
          connections, and say the same to the origin: what the client asked for, and `X-Forwarded-For`, `-Proto` and `-Host`. \
-         What came there is in the appendices, as are the configurations. The origin answers with five header lines, as NGINX does for a text, or with \
-         ten, as for a file that may be kept. Without TLS: for that, see \
+         What came there is in the appendices, as are the configurations. The origin answers with five header lines, as \
+         NGINX does for a text, or with ten, as for a file that may be kept. Without TLS: for that, see \
          `analysis/peers.py`.",
     );
     document.text(versions(parts));
