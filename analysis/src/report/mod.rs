@@ -83,10 +83,8 @@ impl ReportArguments {
             let shown = guided.display();
             let version =
                 run_tool(&guided.to_string_lossy(), &["--version"]).with_context(|| format!("--guided {shown}"))?;
-            anyhow::ensure!(
-                version.starts_with("sluicegate "),
-                "--guided {shown}: this is no sluicegate, but {version:?}"
-            );
+            let version = version.lines().next().unwrap_or_default();
+            anyhow::ensure!(version.starts_with("sluicegate "), "--guided {shown}: this is no proxy, but {version:?}");
         }
         Ok(())
     }
@@ -173,7 +171,7 @@ mod tests {
         };
         assert!(check(&["peer"], None).starts_with("--only peer: there is environment, "));
         assert!(check(&[], Some("no/such")).starts_with("--guided no/such: no/such does not start"));
-        assert!(check(&[], Some("/bin/true")).starts_with("--guided /bin/true: this is no sluicegate, but \"true"));
+        assert!(check(&[], Some("/bin/true")).starts_with("--guided /bin/true: this is no proxy, but \"true"));
         assert!(!Path::new("nowhere").exists());
     }
 
