@@ -196,7 +196,7 @@ fn request<P: Plugin>(native: &mut Native<P>, cluster: &NativeCluster) -> (Reque
     if let Ok(value) = HeaderValue::from_str(&cookie)
         && !cookie.is_empty()
     {
-        head.parts.headers.insert(COOKIE, value);
+        head.parts.headers.all_mut().insert(COOKIE, value);
     }
     seen.cookie = RefCell::new(cookie);
     (head, seen)

@@ -146,7 +146,7 @@ impl<P: Plugin> Alike<P> {
             let mut request = RequestHead { tried, body_prefix: body.clone().into(), ..RequestHead::default() };
             if let Some(cookie) = &cookie {
                 let header = format!("a=b; {COOKIE_NAME}={cookie}; c=d");
-                request.parts.headers.insert(COOKIE, HeaderValue::from_str(&header).unwrap());
+                request.parts.headers.all_mut().insert(COOKIE, HeaderValue::from_str(&header).unwrap());
             }
             assert_eq!(instance.lane().pick(now, hash, &mut request).unwrap(), expected, "at {now}");
             let reply = instance.lane().asked().reply.take().map(|reply| *reply).unwrap_or_default();

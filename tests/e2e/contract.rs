@@ -110,7 +110,7 @@ fn natively_and_in_both_lanes_the_same_is_said() {
             let native = SimRequest::get("/").header("x-do", commands).body("beginning");
             let expected = (harness.pick_for(&native), harness.reply().clone());
             let mut head = RequestHead { body_prefix: b"beg"[..].into(), ..RequestHead::default() };
-            head.parts.headers.insert("x-do", HeaderValue::from_bytes(commands.as_bytes()).unwrap());
+            head.parts.headers.all_mut().insert("x-do", HeaderValue::from_bytes(commands.as_bytes()).unwrap());
             let picked = instance.lane().pick(0, 0, &mut head).unwrap();
             let reply = instance.lane().asked().reply.take().map(|reply| *reply).unwrap_or_default();
             let headers = |headers: Vec<(http::HeaderName, HeaderValue)>| {

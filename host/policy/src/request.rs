@@ -2,8 +2,27 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderValue, header::COOKIE};
+use http::{HeaderValue, Method, Uri, header::COOKIE, request};
 use sluicegate_core::EndpointId;
+
+use crate::RequestHeaders;
+
+/// A request's method, target and headers.
+#[derive(Clone, Debug, Default)]
+pub struct RequestParts {
+    /// What is to be done.
+    pub method: Method,
+    /// With what: in origin form, where the proxy has settled it.
+    pub uri: Uri,
+    /// And what is said of it.
+    pub headers: RequestHeaders,
+}
+
+impl From<request::Parts> for RequestParts {
+    fn from(parts: request::Parts) -> Self {
+        Self { method: parts.method, uri: parts.uri, headers: parts.headers.into() }
+    }
+}
 
 /// A request's head, and where the request has been.
 ///
@@ -12,7 +31,7 @@ use sluicegate_core::EndpointId;
 #[derive(Debug)]
 pub struct RequestHead {
     /// Method, target and headers, as the endpoint gets them.
-    pub parts: http::request::Parts,
+    pub parts: RequestParts,
     /// The client's end of the connection.
     pub client: IpAddr,
     /// The endpoints that this request has been to already, in order.
@@ -25,13 +44,13 @@ pub struct RequestHead {
 
 impl RequestHead {
     /// A request that has not been anywhere.
-    pub fn new(parts: http::request::Parts, client: IpAddr) -> Self {
-        Self { parts, client, tried: Vec::new(), body_prefix: Box::default(), drawn_for: 0 }
+    pub fn new(parts: impl Into<RequestParts>, client: IpAddr) -> Self {
+        Self { parts: parts.into(), client, tried: Vec::new(), body_prefix: Box::default(), drawn_for: 0 }
     }
 
     /// The first cookie of that name. Bytes, because one cookie that is not text would hide all others of its header.
     pub(crate) fn cookie(&self, name: &str) -> Option<&[u8]> {
-        let lines = self.parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let lines = self.parts.headers.get_all(&COOKIE).map(HeaderValue::as_bytes);
         let mut pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
         pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     }
@@ -39,7 +58,7 @@ impl RequestHead {
 
 impl Default for RequestHead {
     fn default() -> Self {
-        Self::new(http::Request::new(()).into_parts().0, Ipv4Addr::UNSPECIFIED.into())
+        Self::new(RequestParts::default(), Ipv4Addr::UNSPECIFIED.into())
     }
 }
 

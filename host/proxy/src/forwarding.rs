@@ -1,7 +1,7 @@
 //! Who the client is and which request this is: what proxies in front say of it, how far they are believed, and what
 //! the endpoint is told.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -9,6 +9,7 @@ use http::{
     header::{FORWARDED, HOST},
 };
 use sluicegate_core::Rng;
+use sluicegate_policy::{OwnLines, RequestHeaders};
 use sluicegate_wire::{
     forwarded::{Element, Format, Node, Trust, client_address},
     trace::{RequestId, TraceParent},
@@ -65,8 +66,13 @@ impl Forwarding {
     }
 }
 
-/// Finds out who the client is, and tells the endpoint what it can't see: the client, and what it asked for.
-pub(crate) fn forward_client(hop: &mut Hop, headers: &mut HeaderMap, client: &ClientConnection) -> IpAddr {
+/// Finds out who the client is, and what tells the endpoint of it that it can't see: the client, and what it asked for.
+/// The lines are to be said with the headers.
+pub(crate) fn forward_client(
+    hop: &Hop,
+    headers: &mut HeaderMap,
+    client: &ClientConnection,
+) -> (IpAddr, Option<Arc<OwnLines>>) {
     let forwarding = &client.listener.settings.forwarding;
     let peer = client.address.ip().to_canonical();
     let name = match forwarding.format {
@@ -74,28 +80,44 @@ pub(crate) fn forward_client(hop: &mut Hop, headers: &mut HeaderMap, client: &Cl
         Format::Forwarded => FORWARDED,
     };
     let found = if client.is_trusted { said_address(&name, headers, forwarding, peer) } else { peer };
-    match forwarding.format {
-        Format::XForwardedFor => {
-            if hop.has_forwarded {
-                headers.remove(FORWARDED);
-            }
-            if !(client.is_trusted && hop.has_forwarded_proto) {
-                headers.insert(FORWARDED_PROTO, client.scheme.clone());
-            }
-            if !(client.is_trusted && hop.has_forwarded_host)
-                && let Some(host) = hop.host.take()
-            {
-                headers.insert(FORWARDED_HOST, host);
-            }
-            // A line of its own continues the list that is there (RFC 9110, section 5.3).
-            headers.append(name, client.forwarded_for.clone());
-        }
-        Format::Forwarded => add_element(headers, client, peer),
+    if forwarding.format == Format::Forwarded {
+        add_element(headers, client, peer);
+        return (found, None);
     }
-    if let Some(identity) = &client.identity {
-        headers.insert(CLIENT_CERTIFICATE, identity.clone());
+    if hop.has_forwarded {
+        headers.remove(FORWARDED);
     }
-    found
+    if (hop.has_forwarded_proto || hop.has_forwarded_host) && !settle_said(hop, headers, client) {
+        return (found, None);
+    }
+    // A line of its own continues a list that is there (RFC 9110, section 5.3).
+    (found, Some(Arc::clone(&client.own_lines)))
+}
+
+/// What a connection's requests say of its client, unless they say it in `Forwarded`.
+pub(crate) fn own_lines(peer: IpAddr, scheme: &HeaderValue, identity: Option<&HeaderValue>) -> Arc<OwnLines> {
+    // An address has no characters that a header can't have.
+    let peer = HeaderValue::from_str(&peer.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+    let lines = [(FORWARDED_PROTO, Some(scheme.clone())), (FORWARDED_FOR, Some(peer))];
+    let lines = lines.into_iter().chain([(CLIENT_CERTIFICATE, identity.cloned())]);
+    Arc::new(OwnLines::new(lines.filter_map(|(name, value)| Some((name, value?))).collect()))
+}
+
+/// What a client says of an earlier hop stays only if it is trusted, and then takes the place of this proxy's own word.
+/// Whether all of this proxy's own lines are still to be said.
+#[inline(never)]
+fn settle_said(hop: &Hop, headers: &mut HeaderMap, client: &ClientConnection) -> bool {
+    if !client.is_trusted {
+        headers.remove(FORWARDED_PROTO);
+        headers.remove(FORWARDED_HOST);
+        return true;
+    }
+    client.own_lines.put(headers, |name| match name.as_str() {
+        "x-forwarded-proto" => !hop.has_forwarded_proto,
+        "x-forwarded-host" => !hop.has_forwarded_host,
+        _ => true,
+    });
+    false
 }
 
 /// The client's address, as those in front say it.
@@ -107,12 +129,12 @@ fn said_address(name: &HeaderName, headers: &HeaderMap, forwarding: &Forwarding,
 
 /// How the client came, where a trusted proxy has said it, too: behind one that ends TLS, it is not how the proxy did.
 /// To be asked after [`forward_client`].
-pub(crate) fn scheme_of<'a>(headers: &'a HeaderMap, client: &'a ClientConnection) -> &'a HeaderValue {
-    let said = headers.get(FORWARDED_PROTO).filter(|scheme| matches!(scheme.as_bytes(), b"http" | b"https"));
+pub(crate) fn scheme_of<'a>(headers: &'a RequestHeaders, client: &'a ClientConnection) -> &'a HeaderValue {
+    let said = headers.get(&FORWARDED_PROTO).filter(|scheme| matches!(scheme.as_bytes(), b"http" | b"https"));
     said.unwrap_or(&client.scheme)
 }
 
-/// Says it in `Forwarded` alone.
+/// Says it in `Forwarded` alone, beside the certificate.
 #[inline(never)]
 fn add_element(headers: &mut HeaderMap, client: &ClientConnection, peer: IpAddr) {
     for other in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST] {
@@ -123,6 +145,9 @@ fn add_element(headers: &mut HeaderMap, client: &ClientConnection, peer: IpAddr)
     let element = Element { client: Node::Address(peer, None), by: None, host, proto }.to_string();
     if let Ok(element) = HeaderValue::from_maybe_shared(Bytes::from(element)) {
         headers.append(FORWARDED, element);
+    }
+    if let Some(identity) = &client.identity {
+        headers.insert(CLIENT_CERTIFICATE, identity.clone());
     }
 }
 

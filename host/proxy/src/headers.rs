@@ -44,12 +44,47 @@ pub(crate) struct Hop {
     pub(crate) has_forwarded: bool,
     /// There is something of a trace context.
     pub(crate) has_trace: bool,
-    /// The first `Host`.
-    pub(crate) host: Option<HeaderValue>,
-    /// There are others.
-    pub(crate) has_other_host: bool,
+    /// What was said of the host.
+    pub(crate) host: HostSaid,
     /// `Connection` names more than anybody has a use for.
     pub(crate) has_too_many_options: bool,
+}
+
+/// What a message's lines say of the host that is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum HostSaid {
+    #[default]
+    Never,
+    Once,
+    /// With something in it that no host has.
+    Badly,
+    /// More than once, in whatever words.
+    Often,
+}
+
+impl HostSaid {
+    fn and(self, host: &HeaderValue) -> Self {
+        match self {
+            Self::Never if is_host(host.as_bytes()) => Self::Once,
+            Self::Never => Self::Badly,
+            _ => Self::Often,
+        }
+    }
+}
+
+/// Nothing that ends a host in a URI, and nothing that two parsers could disagree on.
+pub(crate) fn is_host(host: &[u8]) -> bool {
+    const GOOD: [bool; 256] = {
+        let mut good = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let is_end = matches!(byte as u8, b'/' | b'?' | b'#' | b'@' | b',' | b'\\');
+            good[byte] = (byte as u8).is_ascii_graphic() && !is_end;
+            byte += 1;
+        }
+        good
+    };
+    host.iter().all(|byte| GOOD[usize::from(*byte)])
 }
 
 impl Hop {
@@ -66,8 +101,7 @@ pub(crate) fn clean(headers: &mut HeaderMap) -> Hop {
     let (mut has_connection, mut has_other) = (false, false);
     for (name, value) in &*headers {
         match *name {
-            HOST if hop.host.is_none() => hop.host = Some(value.clone()),
-            HOST => hop.has_other_host = true,
+            HOST => hop.host = hop.host.and(value),
             CONNECTION => has_connection = true,
             FORWARDED => hop.has_forwarded = true,
             TRANSFER_ENCODING | TE | UPGRADE | EXPECT | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => has_other = true,
@@ -182,9 +216,10 @@ mod tests {
     fn what_belongs_to_the_hop_goes_and_the_rest_stays() {
         assert_eq!(check(&[("accept", "*/*")], &["accept"]), Hop::default());
         let hop = check(&[("host", "a"), ("accept", "*/*")], &["accept", "host"]);
-        assert_eq!((hop.host.unwrap(), hop.has_other_host), (HeaderValue::from_static("a"), false));
+        assert_eq!(hop.host, HostSaid::Once);
         let hop = check(&[("host", "a"), ("host", "b")], &["host"]);
-        assert_eq!((hop.host.unwrap(), hop.has_other_host), (HeaderValue::from_static("a"), true));
+        assert_eq!(hop.host, HostSaid::Often);
+        assert_eq!(check(&[("host", "a b")], &["host"]).host, HostSaid::Badly);
         check(&[("connection", "keep-alive"), ("keep-alive", "timeout=5"), ("x", "1")], &["x"]);
         check(&[("connection", "close, X-One"), ("connection", "x-two"), ("x-one", "1"), ("x-two", "2")], &[]);
         check(&[("x-forwarded-client-cert", "Hash=0"), ("X-Forwarded-Client-Cert", "Hash=1")], &[]);
@@ -218,5 +253,15 @@ mod tests {
         assert!(check(&[("te", "deflate, Trailers")], &[]).takes_trailers);
         assert_eq!(check(&[("upgrade", "h2c"), ("connection", "upgrade")], &[]).upgrade.unwrap(), "h2c");
         assert_eq!(check(&[("upgrade", "websocket"), ("connection", "keep-alive")], &[]).upgrade, None);
+    }
+
+    #[test]
+    fn hosts_that_two_parsers_could_read_differently_are_refused() {
+        for good in ["example.com", "example.com:80", "[::1]:80", "10.0.0.1", "", "a_b"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in ["a b", "a/b", "user@a", "a,b", "a?b", "a#b", "a\\b", "\u{e4}"] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
     }
 }

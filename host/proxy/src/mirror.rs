@@ -51,7 +51,7 @@ pub(crate) fn mirror(cluster: &Rc<Cluster>, limit: usize, inbound: &mut Inbound,
         return;
     }
     let mut copy = Box::new(inbound.copy());
-    copy.head.parts.headers.insert(MIRRORED, HeaderValue::from_static("1"));
+    copy.head.parts.headers.all_mut().insert(MIRRORED, HeaderValue::from_static("1"));
     let client = Rc::new(client.stand_in());
     let place = Rc::clone(&worker.mirrors);
     let copying = Copying { cluster: Rc::clone(cluster), copy, client, bytes: BytesMut::new(), limit, place };

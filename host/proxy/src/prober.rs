@@ -12,13 +12,12 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Request, StatusCode,
+    HeaderMap, HeaderValue, StatusCode,
     header::{HOST, USER_AGENT},
-    request::Parts,
     uri::PathAndQuery,
 };
 use sluicegate_core::{EndpointId, ProbeResult};
-use sluicegate_policy::Clock;
+use sluicegate_policy::{Clock, RequestParts};
 use tokio::time::timeout;
 
 use crate::{
@@ -143,12 +142,13 @@ async fn probe(cluster: &Rc<Cluster>, id: EndpointId) {
 
 /// Status and headers of the answer; none when there is no answer.
 async fn ask(endpoint: &WorkerEndpoint, settings: &ClusterSettings, clock: Clock) -> Option<(StatusCode, HeaderMap)> {
-    let (mut head, ()) = Request::new(()).into_parts();
+    let mut head = RequestParts::default();
     if let Some(path) = &settings.probe.path {
         head.uri = path.clone().into();
     }
-    head.headers.insert(HOST, HeaderValue::from_str(&endpoint.endpoint.name).ok()?);
-    head.headers.insert(USER_AGENT, HeaderValue::from_static("sluicegate-probe"));
+    let headers = head.headers.all_mut();
+    headers.insert(HOST, HeaderValue::from_str(&endpoint.endpoint.name).ok()?);
+    headers.insert(USER_AGENT, HeaderValue::from_static("sluicegate-probe"));
     match settings.protocol {
         UpstreamProtocol::Http1 => ask_http1(endpoint, settings, clock, &head).await,
         UpstreamProtocol::Http2 => ask_http2(endpoint, settings, clock, &head).await,
@@ -159,7 +159,7 @@ async fn ask_http1(
     endpoint: &WorkerEndpoint,
     settings: &ClusterSettings,
     clock: Clock,
-    head: &Parts,
+    head: &RequestParts,
 ) -> Option<(StatusCode, HeaderMap)> {
     let mut must_be_fresh = settings.proxy_protocol.is_some();
     loop {
@@ -205,7 +205,7 @@ async fn ask_http2(
     endpoint: &WorkerEndpoint,
     settings: &ClusterSettings,
     clock: Clock,
-    head: &Parts,
+    head: &RequestParts,
 ) -> Option<(StatusCode, HeaderMap)> {
     let (place, is_new) = endpoint.multiplexed.place(endpoint, settings, clock).await.ok()?;
     if is_new {

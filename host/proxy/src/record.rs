@@ -158,9 +158,9 @@ impl Record {
             let headers = &head.parts.headers;
             log.client = (head.client != self.client.address.ip().to_canonical()).then_some(head.client);
             if self.client.listener.settings.forwarding.request_id {
-                log.request_id = headers.get(REQUEST_ID).cloned();
+                log.request_id = headers.get(&REQUEST_ID).cloned();
             }
-            log.trace_parent = headers.get(TRACE_PARENT).cloned();
+            log.trace_parent = headers.get(&TRACE_PARENT).cloned();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::SET_COOKIE};
 use sluicegate_core::LoadReport;
-use sluicegate_policy::Reply;
+use sluicegate_policy::{Reply, RequestHeaders};
 use sluicegate_wire::load_report::{BINARY_HEADER, HEADER, Report};
 
 const LOAD: HeaderName = HeaderName::from_static(HEADER);
@@ -20,7 +20,11 @@ pub(crate) fn set_response_headers(reply: Option<Box<Reply>>, headers: &mut Head
 }
 
 /// Sets headers of the request, before it goes to an endpoint.
-pub(crate) fn set_request_headers(reply: &mut Reply, headers: &mut HeaderMap) {
+pub(crate) fn set_request_headers(reply: &mut Reply, headers: &mut RequestHeaders) {
+    if reply.request_headers.is_empty() {
+        return;
+    }
+    let headers = headers.all_mut();
     for (name, value) in reply.request_headers.drain(..) {
         headers.insert(name, value);
     }

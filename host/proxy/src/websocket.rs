@@ -14,6 +14,7 @@ use http::{
 };
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use sluicegate_core::Rng;
+use sluicegate_policy::{RequestHeaders, RequestParts};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -90,8 +91,8 @@ impl WebSocket {
 }
 
 /// Checks the client's side of a handshake over HTTP/1.1, where this proxy is the other (RFC 6455, section 4.2.1).
-pub(crate) fn check(head: &request::Parts) -> Result<(), Failure> {
-    let value = |name| head.headers.get(name).map_or(&b""[..], HeaderValue::as_bytes).trim_ascii();
+pub(crate) fn check(head: &RequestParts) -> Result<(), Failure> {
+    let value = |name| head.headers.get(&name).map_or(&b""[..], HeaderValue::as_bytes).trim_ascii();
     let has_key = matches!(value(SEC_WEBSOCKET_KEY), [digits @ .., b'=', b'='] if digits.len() == 22
         && digits.iter().all(|digit| digit.is_ascii_alphanumeric() || matches!(digit, b'+' | b'/')));
     match head.method == Method::GET && has_key && value(SEC_WEBSOCKET_VERSION) == b"13" {
@@ -110,13 +111,13 @@ pub(crate) fn connect(head: &mut request::Parts) {
 
 /// Whether a request asks for a WebSocket, whichever way.
 pub(crate) fn is_asked_for(inbound: &Inbound) -> bool {
-    let upgrade = inbound.head.parts.headers.get(UPGRADE).filter(|_| inbound.is_upgrade);
+    let upgrade = inbound.head.parts.headers.get(&UPGRADE).filter(|_| inbound.is_upgrade);
     inbound.websocket.is_some() || upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Says in HTTP/1.1's way that an endpoint has opened a WebSocket, to a request with these headers.
-pub(crate) fn switch(asked: &HeaderMap, answer: &mut Response<()>) {
-    let key = asked.get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
+pub(crate) fn switch(asked: &RequestHeaders, answer: &mut Response<()>) {
+    let key = asked.get(&SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
     headers.remove(CONTENT_LENGTH);
@@ -153,7 +154,7 @@ mod tests {
         let check = |method: &str, key: &str, version: &str| {
             let request = http::Request::builder().method(method).header("sec-websocket-key", key);
             let request = request.header("sec-websocket-version", version).body(()).unwrap();
-            super::check(&request.into_parts().0).is_ok()
+            super::check(&request.into_parts().0.into()).is_ok()
         };
         assert!(check("GET", "dGhlIHNhbXBsZSBub25jZQ==", "13"));
         assert!(!check("POST", "dGhlIHNhbXBsZSBub25jZQ==", "13"));

@@ -13,10 +13,9 @@ use std::{
     time::Duration,
 };
 
-use http::request::Parts;
 use rustls::ServerConfig;
 use sluicegate_core::Rng;
-use sluicegate_policy::Clock;
+use sluicegate_policy::{Clock, RequestParts};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
@@ -107,7 +106,7 @@ impl Worker {
     }
 
     /// The route that a request takes.
-    pub(crate) fn route(&self, head: &Parts) -> Option<Rc<WorkerRoute>> {
+    pub(crate) fn route(&self, head: &RequestParts) -> Option<Rc<WorkerRoute>> {
         let routing = self.routing.borrow();
         routing.table.find(head).map(|index| Rc::clone(&routing.routes[index]))
     }

@@ -18,15 +18,16 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::HeaderValue;
+use sluicegate_policy::OwnLines;
 use sluicegate_wire::{framing::Phase, http2 as http2_frames, path::PathRules};
 
-use crate::{io::Traffic, listener::Listener, timer::LazyTimer, tunnel::Tunnel, worker::Worker};
+use crate::{forwarding::own_lines, io::Traffic, listener::Listener, timer::LazyTimer, tunnel::Tunnel, worker::Worker};
 
 use greeting::Greeting;
 
@@ -53,8 +54,8 @@ pub(crate) struct ClientConnection {
     pub(crate) local: SocketAddr,
     /// Whether what it says of others is believed.
     pub(crate) is_trusted: bool,
-    /// The client's address, ready to be forwarded.
-    pub(crate) forwarded_for: HeaderValue,
+    /// What the endpoints are told of the client, where it is not told in `Forwarded`.
+    pub(crate) own_lines: Arc<OwnLines>,
     /// How the client came here: `http` or `https`.
     pub(crate) scheme: HeaderValue,
     /// How its paths are brought into one form, if they are.
@@ -100,14 +101,13 @@ impl ClientConnection {
         traffic: Rc<Traffic>,
     ) -> Self {
         let ip = address.ip().to_canonical();
-        let text = Bytes::from(ip.to_string());
+        let scheme = HeaderValue::from_static(if greeting.is_tls { "https" } else { "http" });
         Self {
             address,
             local,
             is_trusted: listener.settings.forwarding.trusts(ip),
-            // An address has no characters that a header can't have.
-            forwarded_for: HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("unknown")),
-            scheme: HeaderValue::from_static(if greeting.is_tls { "https" } else { "http" }),
+            own_lines: own_lines(ip, &scheme, greeting.identity.as_ref()),
+            scheme,
             path_rules: listener.settings.path_rules,
             identity: greeting.identity.clone(),
             traffic,
@@ -132,7 +132,7 @@ impl ClientConnection {
         Self {
             worker: Rc::clone(&self.worker),
             listener: Rc::clone(&self.listener),
-            forwarded_for: self.forwarded_for.clone(),
+            own_lines: Arc::clone(&self.own_lines),
             scheme: self.scheme.clone(),
             identity: self.identity.clone(),
             traffic: Rc::default(),

@@ -3,6 +3,7 @@
 use std::{future::poll_fn, mem, task::Poll};
 
 use http::{HeaderMap, Response, StatusCode, header::UPGRADE};
+use sluicegate_policy::RequestHeaders;
 
 use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of, no_answer};
 use crate::{
@@ -100,8 +101,8 @@ fn check_switch(endpoint: &WorkerEndpoint, inbound: &Inbound, response: &Respons
 }
 
 /// Whether an endpoint switches to what it was offered, and says so (RFC 9110, section 7.8).
-fn is_offered(asked: &HeaderMap, answer: &HeaderMap) -> bool {
-    let offered = asked.get(UPGRADE).into_iter().flat_map(headers::tokens).take(MAX_OFFERED).collect::<Vec<_>>();
+fn is_offered(asked: &RequestHeaders, answer: &HeaderMap) -> bool {
+    let offered = asked.get(&UPGRADE).into_iter().flat_map(headers::tokens).take(MAX_OFFERED).collect::<Vec<_>>();
     let is_offered = |to: &str| offered.iter().any(|offer| headers::is(offer, to));
     answer.get(UPGRADE).is_some_and(|to| headers::tokens(to).all(is_offered))
 }

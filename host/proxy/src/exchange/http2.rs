@@ -17,11 +17,12 @@ use crate::{
 };
 use h2::Reason;
 use http::{
-    HeaderValue, Response, Uri,
+    HeaderValue, Request, Response, Uri,
     header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{Authority, Scheme},
 };
+use sluicegate_policy::RequestParts;
 
 /// How many connections may turn out to be closed before the endpoint is taken to be so.
 const MAX_CLOSED: u32 = 3;
@@ -144,8 +145,10 @@ fn unseen(error: &h2::Error) -> Option<Unseen> {
 
 /// Says in HTTP/2's way where a request is to go. Without a host, the library says nothing of that; a host that is no
 /// authority can't be said.
-pub(crate) fn to_http2(head: &Parts, settings: &ClusterSettings) -> Result<Parts, Failure> {
-    let mut head = head.clone();
+pub(crate) fn to_http2(head: &RequestParts, settings: &ClusterSettings) -> Result<Parts, Failure> {
+    let RequestParts { method, uri, mut headers } = head.clone();
+    let (mut head, ()) = Request::new(()).into_parts();
+    (head.method, head.uri, head.headers) = (method, uri, mem::take(headers.all_mut()));
     // What the connection says by itself, and what only HTTP/1.1 needs.
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
         head.headers.remove(name);

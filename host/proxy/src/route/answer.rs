@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE, HOST, LOCATION},
-    request::Parts,
     uri::PathAndQuery,
 };
+use sluicegate_policy::RequestParts;
 use sluicegate_wire::path::PathRules;
 
 use super::{PathChange, PathMatch, path_change::Changed};
@@ -42,7 +42,7 @@ impl Redirect {
     pub(super) fn answer(
         &self,
         matched: &PathMatch,
-        head: &Parts,
+        head: &RequestParts,
         scheme: &HeaderValue,
         rules: Option<&PathRules>,
     ) -> Option<Response<Bytes>> {
@@ -51,7 +51,7 @@ impl Redirect {
         let host = match &self.host {
             Some(host) => host,
             None => {
-                let host = head.headers.get(HOST)?.to_str().ok()?;
+                let host = head.headers.get(&HOST)?.to_str().ok()?;
                 if scheme == own { host } else { without_port(host) }
             }
         };
@@ -104,7 +104,7 @@ mod tests {
         let path = Some(PathChange::Regex(pattern.clone(), Template::new("/v/$1", &pattern).unwrap()));
         let redirect = Redirect { status: StatusCode::FOUND, scheme: None, host: None, path };
         let (head, ()) = http::Request::get("/x").header(HOST, "h").body(()).unwrap().into_parts();
-        assert!(redirect.answer(&PathMatch::Any, &head, &HeaderValue::from_static("http"), None).is_none());
+        assert!(redirect.answer(&PathMatch::Any, &head.into(), &HeaderValue::from_static("http"), None).is_none());
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
                 let (host, target) = asked.split_at(asked.find(['/', '*']).unwrap());
                 let (head, ()) = http::Request::get(target).header(HOST, host).body(()).unwrap().into_parts();
                 let matched = PathMatch::Prefix("/a".into());
-                let answer = redirect.answer(&matched, &head, &HeaderValue::from_static("http"), None).unwrap();
+                let answer = redirect.answer(&matched, &head.into(), &HeaderValue::from_static("http"), None).unwrap();
                 assert_eq!((answer.status().as_u16(), answer.headers()[LOCATION].to_str().unwrap()), (308, expected));
             };
         check((Some("https"), None, None), "h.test:8080/a?b", "https://h.test/a?b");

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::COOKIE};
+use http::{HeaderName, HeaderValue, header::COOKIE};
 use sluicegate_core::hash;
-use sluicegate_policy::RequestHead;
+use sluicegate_policy::{RequestHead, RequestHeaders};
 
 /// A part of a request. One that is empty counts as not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub(super) fn hash_of(keys: &[HashKey], head: &RequestHead) -> u64 {
     found.unwrap_or(0)
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+fn cookie<'a>(headers: &'a RequestHeaders, name: &str) -> Option<&'a [u8]> {
+    let lines = headers.get_all(&COOKIE).map(HeaderValue::as_bytes);
     let mut pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
     pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }

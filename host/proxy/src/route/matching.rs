@@ -1,6 +1,7 @@
 //! What a route wants of a request.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, request::Parts};
+use http::{HeaderName, HeaderValue, Method};
+use sluicegate_policy::{RequestHeaders, RequestParts};
 
 use super::Pattern;
 
@@ -63,15 +64,15 @@ impl RouteMatch {
 
     /// Whether all holds but for host and path.
     #[inline]
-    pub(super) fn holds(&self, head: &Parts) -> bool {
+    pub(super) fn holds(&self, head: &RequestParts) -> bool {
         (self.methods.is_empty() || self.methods.contains(&head.method))
             && self.headers.iter().all(|(name, wanted)| wanted.holds(name, &head.headers))
     }
 }
 
 impl HeaderMatch {
-    fn holds(&self, name: &HeaderName, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(name).iter();
+    fn holds(&self, name: &HeaderName, headers: &RequestHeaders) -> bool {
+        let mut values = headers.get_all(name);
         match self {
             Self::Exact(wanted) => values.any(|value| value == wanted),
             Self::Regex(pattern) => values.any(|value| pattern.matches(value.as_bytes())),
@@ -96,7 +97,7 @@ mod tests {
         let check = |methods: &[Method], headers: &[(&'static str, HeaderMatch)], expected: bool| {
             let headers = headers.iter().map(|(name, wanted)| (HeaderName::from_static(name), wanted.clone()));
             let wanted = RouteMatch { methods: methods.to_vec(), headers: headers.collect(), ..RouteMatch::default() };
-            assert_eq!(wanted.holds(&head), expected, "{wanted:?}");
+            assert_eq!(wanted.holds(&head.clone().into()), expected, "{wanted:?}");
         };
         let exact = |value: &'static str| HeaderMatch::Exact(HeaderValue::from_static(value));
         let regex = |text: &str| HeaderMatch::Regex(Pattern::new(text).unwrap());

@@ -84,10 +84,10 @@ impl WorkerRoute {
             }
         }
         if let Some(host) = &route.host {
-            parts.headers.insert(HOST, host.clone());
+            parts.headers.all_mut().insert(HOST, host.clone());
         }
         if !route.request_headers.is_empty() {
-            route.request_headers.apply(&mut parts.headers);
+            route.request_headers.apply(parts.headers.all_mut());
         }
         if let (Some(cluster), Some(share)) = (&self.mirror, &route.mirror)
             && client.worker.rng.borrow_mut().below(100) < share.percent

@@ -2,8 +2,9 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
-use http::{HeaderValue, header::HOST, request::Parts};
+use http::{HeaderValue, header::HOST};
 use sluicegate_core::RateLimiter;
+use sluicegate_policy::RequestParts;
 
 use super::{HostMatch, PathMatch, Pattern, Route};
 
@@ -79,14 +80,14 @@ impl RouteTable {
     }
 
     /// The index of a request's route.
-    pub(crate) fn find(&self, head: &Parts) -> Option<usize> {
+    pub(crate) fn find(&self, head: &RequestParts) -> Option<usize> {
         let own = if self.exact_hosts.is_empty() && self.host_ends.is_empty() { None } else { self.find_own(head) };
         own.or_else(|| self.any_host.find(&self.routes, head))
     }
 
     /// The same among the routes that name hosts.
-    fn find_own(&self, head: &Parts) -> Option<usize> {
-        let host = name_of(head.headers.get(HOST).map_or(b"", HeaderValue::as_bytes));
+    fn find_own(&self, head: &RequestParts) -> Option<usize> {
+        let host = name_of(head.headers.get(&HOST).map_or(b"", HeaderValue::as_bytes));
         // The longest name that DNS allows, and then some: a longer host is nobody's.
         let mut lower = [0_u8; 256];
         let host = {
@@ -139,7 +140,7 @@ impl Paths {
         &mut self.regexes[at].1
     }
 
-    fn find(&self, routes: &[Route], head: &Parts) -> Option<usize> {
+    fn find(&self, routes: &[Route], head: &RequestParts) -> Option<usize> {
         let first = |indices: &[usize]| indices.iter().copied().find(|index| routes[*index].matches.holds(head));
         let path = head.uri.path().as_bytes();
         let exact = self.exact.get(path).and_then(|indices| first(indices));

@@ -3,8 +3,8 @@
 use http::{
     HeaderValue,
     header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
-    request::Parts,
 };
+use sluicegate_policy::RequestParts;
 
 /// What a head says of its body. Its framing was checked before.
 #[derive(Default)]
@@ -22,13 +22,13 @@ impl Said {
 }
 
 /// Writes a head. `http`'s types hold nothing that would end a line.
-pub(super) fn encode(head: &Parts, lines: &mut Vec<u8>) -> Said {
+pub(super) fn encode(head: &RequestParts, lines: &mut Vec<u8>) -> Said {
     let mut said = Said::default();
     lines.extend_from_slice(head.method.as_str().as_bytes());
     lines.push(b' ');
     lines.extend_from_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
     lines.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in &head.headers {
+    let own = head.headers.lines(|name, value| {
         match *name {
             // A second one says the same.
             CONTENT_LENGTH if said.length.is_none() => {
@@ -39,7 +39,8 @@ pub(super) fn encode(head: &Parts, lines: &mut Vec<u8>) -> Said {
             _ => {}
         }
         line(name.as_ref(), value, lines);
-    }
+    });
+    lines.extend_from_slice(own);
     lines.extend_from_slice(b"\r\n");
     said
 }

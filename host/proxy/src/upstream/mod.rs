@@ -26,9 +26,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use sluicegate_core::Resource;
+use sluicegate_policy::RequestParts;
 use tokio_util::io::poll_read_buf;
 
 use crate::{
@@ -139,7 +140,7 @@ impl Upstream {
 
     /// Takes a request, which goes out when the answer is polled for. With `hold`, its body waits so long, or until the
     /// endpoint wants it.
-    pub(crate) fn begin(&mut self, head: &Parts, body: RequestBody, hold: Option<Duration>) {
+    pub(crate) fn begin(&mut self, head: &RequestParts, body: RequestBody, hold: Option<Duration>) {
         self.sending.begin(head, body, hold);
         self.method.clone_from(&head.method);
         (self.awaits_head, self.has_answered) = (true, false);

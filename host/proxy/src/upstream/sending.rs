@@ -10,9 +10,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, header::TRAILER, request::Parts};
+use http::{HeaderMap, HeaderName, header::TRAILER};
 use http_body::Body;
 use hyper::rt::Write;
+use sluicegate_policy::{RequestHeaders, RequestParts};
 use sluicegate_wire::framing::is_forbidden_trailer;
 use tokio::time::{Sleep, sleep};
 
@@ -69,7 +70,7 @@ enum Framing {
 
 impl Sending {
     /// Takes a request. Its body waits for "100 Continue", but not longer than `hold`.
-    pub(super) fn begin(&mut self, head: &Parts, body: RequestBody, hold: Option<Duration>) {
+    pub(super) fn begin(&mut self, head: &RequestParts, body: RequestBody, hold: Option<Duration>) {
         self.lines.clear();
         self.lines.shrink_to(KEPT);
         self.written = 0;
@@ -88,10 +89,10 @@ impl Sending {
     }
 
     #[inline(never)]
-    fn begin_body(&mut self, body: RequestBody, hold: Option<Duration>, announces: Option<&HeaderMap>) {
+    fn begin_body(&mut self, body: RequestBody, hold: Option<Duration>, announces: Option<&RequestHeaders>) {
         self.body = Some(body);
         if let Some(headers) = announces {
-            let names = headers.get_all(TRAILER).iter().flat_map(tokens);
+            let names = headers.get_all(&TRAILER).flat_map(tokens);
             let names = names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
             self.announced.extend(names.take(MAX_ANNOUNCED));
         }
@@ -333,8 +334,8 @@ mod tests {
 
     use super::*;
 
-    fn head(name: &str, value: &str) -> Parts {
-        Request::put("/").header(name, value).body(()).unwrap().into_parts().0
+    fn head(name: &str, value: &str) -> RequestParts {
+        Request::put("/").header(name, value).body(()).unwrap().into_parts().0.into()
     }
 
     #[test]
@@ -358,14 +359,14 @@ mod tests {
     fn only_trailers_that_were_announced_go_out() {
         let mut headers = head("transfer-encoding", "chunked");
         for said in ["x-one, ,content-length", "X-Two"] {
-            headers.headers.append(TRAILER, said.parse().unwrap());
+            headers.headers.all_mut().append(TRAILER, said.parse().unwrap());
         }
         let mut sending = Sending::default();
         sending.begin(&headers, RequestBody::Whole(Bytes::from_static(b"x")), None);
         let announced: Vec<bool> =
             ["x-one", "x-two", "x-three", "content-length"].map(|name| sending.passes(&name.parse().unwrap())).into();
         assert_eq!(announced, [true, true, false, false]);
-        headers.headers.insert(TRAILER, ",a".repeat(10_000).parse().unwrap());
+        headers.headers.all_mut().insert(TRAILER, ",a".repeat(10_000).parse().unwrap());
         sending.begin(&headers, RequestBody::Whole(Bytes::from_static(b"x")), None);
         assert_eq!(sending.announced.len(), MAX_ANNOUNCED);
     }

@@ -1,6 +1,7 @@
 use http::{HeaderName, Method, Request};
 use proptest::prelude::*;
 use sluicegate_core::RateLimit;
+use sluicegate_policy::RequestParts;
 
 use super::{
     super::{HeaderMatch, RouteMatch},
@@ -33,8 +34,8 @@ fn table(routes: &[(&str, &str)]) -> RouteTable {
     RouteTable::new(routes.iter().map(|(host, path)| Route::to_cluster(matching(host, path), "any")).collect())
 }
 
-fn head(method: &Method, host: &str, path: &str) -> Parts {
-    Request::builder().method(method).uri(path).header(HOST, host).body(()).unwrap().into_parts().0
+fn head(method: &Method, host: &str, path: &str) -> RequestParts {
+    Request::builder().method(method).uri(path).header(HOST, host).body(()).unwrap().into_parts().0.into()
 }
 
 /// `expected` is the index of the route in the order given.
@@ -113,7 +114,7 @@ fn more_conditions_come_first_then_the_order_given() {
     let check = |method: Method, path: &str, headers: &[&'static str], expected: Option<usize>| {
         let mut head = head(&method, "h", path);
         for name in headers {
-            head.headers.insert(*name, HeaderValue::from_static("1"));
+            head.headers.all_mut().insert(*name, HeaderValue::from_static("1"));
         }
         assert_eq!(table.find(&head), expected, "{method} {path} {headers:?}");
     };
@@ -160,9 +161,9 @@ fn a_limit_goes_on_where_its_route_stays() {
 }
 
 /// How particular a route is that fits; none if it does not. Slow, and close to the words of the documentation.
-fn rank(routes: &[Route], index: usize, head: &Parts) -> Option<impl Ord + use<>> {
+fn rank(routes: &[Route], index: usize, head: &RequestParts) -> Option<impl Ord + use<>> {
     let matches = &routes[index].matches;
-    let (host, path) = (head.headers[HOST].to_str().unwrap(), head.uri.path());
+    let (host, path) = (head.headers.get(&HOST).unwrap().to_str().unwrap(), head.uri.path());
     let host = match &matches.host {
         HostMatch::Exact(own) => (host == own).then_some((2, 0)),
         HostMatch::Below(end) => host.ends_with(&format!(".{end}")).then_some((1, end.len())),
@@ -209,7 +210,7 @@ proptest! {
         let table = RouteTable::new(routes.collect());
         let mut head = head(&method, host, path);
         for name in names {
-            head.headers.insert(name, HeaderValue::from_static("1"));
+            head.headers.all_mut().insert(name, HeaderValue::from_static("1"));
         }
         let indices = 0..table.routes().len();
         let best = indices.filter_map(|index| Some((rank(table.routes(), index, &head)?, index))).max();
