@@ -130,6 +130,39 @@ fn trusted_proxies_say_who_the_client_is() {
 }
 
 #[test]
+fn what_the_proxy_says_is_a_header_like_any_other() {
+    let origin = Echo::start();
+    let routes = r#"[[route]]
+        path = "/mine"
+        headers = { x-forwarded-proto = "http", x-forwarded-host = "shop.test", x-forwarded-for = { regex = "127.*" } }
+        cluster = "a"
+        request_headers = { set = { x-seen = "1", x-forwarded-host = "set.test" }, remove = ["x-forwarded-for"] }
+        [[route]]
+        path = "/theirs"
+        headers = { x-forwarded-proto = "https" }
+        respond = { status = 418 }"#;
+    let proxy = start(origin.address, "trusted_hops = 1", routes);
+    let ask = |path: &str, said: &[(&str, &str)]| {
+        let request = Request::get(path).header("host", "shop.test");
+        let request = said.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        ask(proxy.address, request.body(String::new()).unwrap()).unwrap()
+    };
+    let names = ["x-seen", "x-forwarded-"];
+    let lines = |path: &str, said: &[(&str, &str)]| {
+        let body = ask(path, said).into_body();
+        let is_asked = |line: &&str| names.iter().any(|name| line.starts_with(name));
+        let mut lines: Vec<String> = body.lines().filter(is_asked).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines("/mine", &[]), ["x-forwarded-host: set.test", "x-forwarded-proto: http", "x-seen: 1"]);
+    let mine = ["x-forwarded-for: 127.0.0.1", "x-forwarded-host: shop.test", "x-forwarded-proto: https"];
+    assert_eq!(lines("/mine", &[("x-forwarded-proto", "https")]), mine);
+    assert_eq!(ask("/theirs", &[("x-forwarded-proto", "https")]).status(), 418);
+    assert_eq!(ask("/theirs", &[]).status(), 200);
+}
+
+#[test]
 fn redirects_stay_with_the_scheme_that_a_trusted_proxy_names() {
     let origin = Echo::start();
     let route = "[[route]]\npath = \"/old\"\nredirect = { path = \"/new\" }\n";

@@ -24,7 +24,10 @@ pub fn has(program: &str) -> bool {
 
 /// The same for a module of Python's.
 pub fn has_module(module: &str) -> bool {
-    let import = Command::new("python3").args(["-c", &format!("import {module}")]).stderr(Stdio::null()).status();
+    let mut import = Command::new("python3");
+    // Elsewhere: a folder here may be called as the module is, and would be taken for it.
+    import.args(["-c", &format!("import {module}")]).current_dir("/").stderr(Stdio::null());
+    let import = import.status();
     if import.is_ok_and(|status| status.success()) {
         return true;
     }
