@@ -45,10 +45,10 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
     }
     quarantine(&gate)?;
     findings.text("policy that fails", bad.pick);
-    let (short, time) = (setting.time(0.3, 0.2), setting.time(1.0, 0.6));
+    let (short, time) = (setting.time(0.1, 0.1), setting.time(0.3, 0.3));
     let mut peak = 0.0;
     // Pairs that are short and many tell more than a few long ones: the machine is not the same for long.
-    for round in 0..setting.count(40, 4) {
+    for round in 0..setting.count(130, 8) {
         // Nobody is always first.
         for turn in 0..CLUSTERS.len() {
             let (name, _) = CLUSTERS[(round + turn) % CLUSTERS.len()];
