@@ -8,7 +8,7 @@ use http::{
 };
 
 /// The host that the client asked for, whatever a route makes of it.
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// What the proxy says of a client in every request of a connection. Beside it, `X-Forwarded-Host` says what `Host` does.
 #[derive(Debug)]

@@ -48,7 +48,7 @@ pub use compiling::MAX_COMPILES;
 pub use engine::{Engine, Limits};
 pub use fault::{Fault, Trace};
 pub use generation::{Generation, GenerationSpec, Instance, Plugin, Rehearsal};
-pub use headers::{OwnLines, RequestHeaders};
+pub use headers::{FORWARDED_HOST, OwnLines, RequestHeaders};
 pub use history::{Cause, Change, Event, Times};
 pub use lane::{Exports, Lane, Saved, Uses};
 pub use picks::{LOOKED_AT_NS, SeenPick};

@@ -49,7 +49,7 @@ impl RequestHead {
     }
 
     /// The first cookie of that name. Bytes, because one cookie that is not text would hide all others of its header.
-    pub(crate) fn cookie(&self, name: &str) -> Option<&[u8]> {
+    pub fn cookie(&self, name: &str) -> Option<&[u8]> {
         let lines = self.parts.headers.get_all(&COOKIE).map(HeaderValue::as_bytes);
         let mut pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
         pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))

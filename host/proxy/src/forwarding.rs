@@ -112,10 +112,8 @@ fn settle_said(hop: &Hop, headers: &mut HeaderMap, client: &ClientConnection) ->
         headers.remove(FORWARDED_HOST);
         return true;
     }
-    client.own_lines.put(headers, |name| match name.as_str() {
-        "x-forwarded-proto" => !hop.has_forwarded_proto,
-        "x-forwarded-host" => !hop.has_forwarded_host,
-        _ => true,
+    client.own_lines.put(headers, |name| {
+        !(hop.has_forwarded_proto && *name == FORWARDED_PROTO || hop.has_forwarded_host && *name == FORWARDED_HOST)
     });
     false
 }

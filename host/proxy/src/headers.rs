@@ -8,8 +8,9 @@ use http::{
     },
 };
 
+pub(crate) use sluicegate_policy::FORWARDED_HOST;
+
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");

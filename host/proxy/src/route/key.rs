@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderName, HeaderValue, header::COOKIE};
+use http::HeaderName;
 use sluicegate_core::hash;
-use sluicegate_policy::{RequestHead, RequestHeaders};
+use sluicegate_policy::RequestHead;
 
 /// A part of a request. One that is empty counts as not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,19 +32,13 @@ pub(super) fn hash_of(keys: &[HashKey], head: &RequestHead) -> u64 {
         },
         HashKey::Path => of(head.parts.uri.path().as_bytes()),
         HashKey::Header(name) => head.parts.headers.get(name).and_then(|value| of(value.as_bytes())),
-        HashKey::Cookie(name) => cookie(&head.parts.headers, name).and_then(of),
+        HashKey::Cookie(name) => head.cookie(name).and_then(of),
         HashKey::Query(name) => {
             let pairs = head.parts.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
             pairs.filter(|(key, _)| key == name).find_map(|(_, value)| of(value.as_bytes()))
         }
     });
     found.unwrap_or(0)
-}
-
-fn cookie<'a>(headers: &'a RequestHeaders, name: &str) -> Option<&'a [u8]> {
-    let lines = headers.get_all(&COOKIE).map(HeaderValue::as_bytes);
-    let mut pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
-    pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
 #[cfg(test)]
