@@ -14,9 +14,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use sluicegate_core::{ClusterSnapshot, EndpointId, EndpointSpec, LiveArena};
-use sluicegate_policy::{Engine, Generation, GenerationSpec, Limits, RequestHead};
+use sluicegate_policy::{Engine, Generation, GenerationSpec, Limits, OwnLines, RequestHead, RequestHeaders};
 use sluicegate_sdk::harness::{Harness, SimCluster, SimReply, SimRequest};
 use sluicegate_tests::{Echo, Proxy, ask, binary, eventually, wasm};
 use sluicegate_tests_policy::Obedient;
@@ -110,7 +110,15 @@ fn natively_and_in_both_lanes_the_same_is_said() {
             let native = SimRequest::get("/").header("x-do", commands).body("beginning");
             let expected = (harness.pick_for(&native), harness.reply().clone());
             let mut head = RequestHead { body_prefix: b"beg"[..].into(), ..RequestHead::default() };
-            head.parts.headers.all_mut().insert("x-do", HeaderValue::from_bytes(commands.as_bytes()).unwrap());
+            let told = HeaderValue::from_bytes(commands.as_bytes()).unwrap();
+            // A policy is told what stands among the proxy's own lines, as any other header.
+            match lane {
+                "fast" => drop(head.parts.headers.all_mut().insert("x-do", told)),
+                _ => {
+                    let own = OwnLines::new(vec![(HeaderName::from_static("x-do"), told)]);
+                    head.parts.headers = RequestHeaders::new(HeaderMap::new(), Some(Arc::new(own)));
+                }
+            }
             let picked = instance.lane().pick(0, 0, &mut head).unwrap();
             let reply = instance.lane().asked().reply.take().map(|reply| *reply).unwrap_or_default();
             let headers = |headers: Vec<(http::HeaderName, HeaderValue)>| {
