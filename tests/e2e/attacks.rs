@@ -2,7 +2,6 @@
 //! floods, under which memory stays where it is and others are served.
 
 use std::{
-    fs,
     net::TcpListener,
     thread,
     time::{Duration, Instant},
@@ -237,13 +236,6 @@ fn floods() -> Vec<Flood> {
     ]
 }
 
-/// How much memory a process has, in bytes.
-fn resident(proxy: &Proxy) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-}
-
 /// Sends a flood until the time is over; reads nothing.
 fn flood(door: &Door, first: &[u8], then: &[u8], end: Instant) {
     let then = then.repeat(if then.is_empty() { 0 } else { 1 + 50_000 / then.len() });
@@ -271,7 +263,7 @@ fn floods_take_neither_memory_nor_time_from_others() {
     ));
     let ask = || assert_eq!(get(proxy.address, "/", "test").unwrap().0, 200);
     ask();
-    let before = resident(&proxy);
+    let before = proxy.resident();
     for (name, first, then) in floods() {
         for door in &doors {
             let end = Instant::now() + Duration::from_millis(500);
@@ -283,7 +275,7 @@ fn floods_take_neither_memory_nor_time_from_others() {
                     let asked = Instant::now();
                     ask();
                     assert!(asked.elapsed() < Duration::from_secs(2), "{name}: {:?}", asked.elapsed());
-                    let grown = resident(&proxy).saturating_sub(before);
+                    let grown = proxy.resident().saturating_sub(before);
                     assert!(grown < 64 << 20, "{name}: {grown} bytes more");
                     thread::sleep(Duration::from_millis(20));
                 }

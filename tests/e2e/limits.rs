@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -56,7 +57,7 @@ fn connections_above_the_limit_are_told_so_and_those_far_above_are_closed() {
     assert!(good.iter_mut().all(|stream| ask(stream).starts_with("HTTP/1.1 200 ")));
     let mut excess: Vec<_> = (0..16).map(|_| connect(proxy.address)).collect();
     // The workers accept in any order.
-    std::thread::sleep(Duration::from_millis(200));
+    thread::sleep(Duration::from_millis(200));
     let mut too_many = connect(proxy.address);
     ended_after(&mut too_many);
     for stream in &mut excess {
@@ -92,11 +93,11 @@ fn clients_that_keep_the_proxy_waiting_are_cut_off() {
     // A head that never ends, a byte now and then; and a client that says nothing at all.
     let (mut slow, mut idle) = (connect(proxy.address), connect(proxy.address));
     let mut writer = slow.try_clone().unwrap();
-    let dripping = std::thread::spawn(move || {
+    let dripping = thread::spawn(move || {
         let mut sent = 0;
         while writer.write_all(if sent == 0 { b"GET / HTTP/1.1\r\nx: " } else { b"x" }).is_ok() {
             sent += 1;
-            std::thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
         }
     });
     let took = ended_after(&mut slow);
@@ -107,6 +108,27 @@ fn clients_that_keep_the_proxy_waiting_are_cut_off() {
     let mut kept = connect(proxy.address);
     ask(&mut kept);
     assert!(ended_after(&mut kept) > Duration::from_secs(2));
+}
+
+#[test]
+fn connections_that_rest_give_their_memory_back() {
+    const CLIENTS: u64 = 400;
+    let (proxy, _origins) = limited("");
+    ask(&mut connect(proxy.address));
+    // What the start has left behind goes first.
+    thread::sleep(Duration::from_secs(3));
+    let before = proxy.resident();
+    let _clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = connect(proxy.address);
+            ask(&mut client);
+            client
+        })
+        .collect();
+    let each = || proxy.resident().saturating_sub(before) / CLIENTS;
+    let at_once = each();
+    assert!(at_once > 8 << 10, "hyper has two buffers: {at_once} bytes");
+    eventually("half of it is given back", || (each() < at_once / 2).then_some(()));
 }
 
 #[test]

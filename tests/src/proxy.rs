@@ -172,6 +172,13 @@ impl Proxy {
         self.child.id()
     }
 
+    /// How much memory the process has, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
     /// Asks it to stop, and waits: its exit code, and its folder.
     pub fn stop(mut self) -> (Option<i32>, TempDir) {
         self.signal();

@@ -1,6 +1,7 @@
 //! The binary: the command line, and the wiring of the crates that do the work.
 
 mod admin_listener;
+mod allocator;
 mod bench;
 mod build_policy;
 mod check;
@@ -22,11 +23,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
-
-/// A request makes a few dozen small allocations, all on its worker's thread: this allocator serves them from memory
-/// of the thread's own.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::{
     admin_listener::{AdminListener, Bound},
+    allocator,
     upgrade::{self, Door, Sockets},
 };
 
@@ -79,6 +80,7 @@ impl Server {
         let (board, drain_timeout, unresolved) = (Arc::clone(plane.board()), plane.drain_timeout(), plane.unresolved());
         let (plane, follow) = sluicegate_control::run(plane, file)?;
         tokio::spawn(follow);
+        tokio::spawn(allocator::give_back());
         Ok(Self { workers, board, telemetry, plane, unresolved, drain_timeout, bound: admin, admin: None })
     }
 
