@@ -3,7 +3,7 @@
 mod environment;
 mod generator;
 mod pairs;
-mod peers;
+pub(super) mod peers;
 mod picks;
 mod policies;
 mod response;

@@ -183,7 +183,8 @@ fn pairs(document: &mut Document, findings: &Findings) {
          by requests in flight: a policy that fails five times is put aside, and without a predecessor the fallback serves \
          all requests. So both are clusters of the same process with the same endpoints, and differ by the path that is asked \
          for. The fallback's side also has no call to time and nobody to tell results, so this is rather too much than too \
-         little. The control is a second cluster with `p2c`: what it differs by is noise.",
+         little. The control is a second cluster with `p2c`: what it differs by is noise. Pairs are runs of 0.1 s, in several processes, one \
+         after the other: where things lie in memory makes a path cheaper or dearer for as long as a process lives.",
     );
     let rows = [
         ("throughput", "throughput"),
@@ -206,7 +207,7 @@ fn in_service(document: &mut Document, findings: &Findings) {
     document.heading(3, "Calls, in service");
     document.text(
         "As the proxy measures every call itself (`sluicegate_policy_call_seconds`), with the rest of a request between two \
-         calls, which uses the caches for other things:",
+         calls, which uses the caches for other things; medians of the processes:",
     );
     let rows = ["pick", "on_result", "endpoints_changed"].into_iter().filter_map(|callback| {
         let calls = findings.estimate(&format!("in-service/{callback}/calls")).filter(|calls| calls.median > 0.0)?;

@@ -1,10 +1,9 @@
 //! Beside NGINX and HAProxy.
 
-use super::super::{data::Findings, doc::Document, render::Parts};
+use super::super::{data::Findings, doc::Document, render::Parts, scenarios::peers::PERCENTILES};
 use super::{findings, goals, number, opening::fact, overhead::pair, remarks, show};
 use crate::{
     chart::{Axis, Lines, Series},
-    load::PERCENTILES,
     stats::Estimate,
 };
 
@@ -131,7 +130,7 @@ fn latency(document: &mut Document, findings: &Findings, present: &Present) {
     document.text(format!(
         "Latency (ms) at {rate} requests a second, which is half of what the slowest of them can do, HTTP/1.1, \
          open loop. What of it is the generator's and the origin's is the last column. Figures are medians of many runs \
-         of a tenth of a second, so they leave out moments at which the processor was taken away from whoever was measured:"
+         of 0.03 s, so they leave out moments at which the processor was taken away from whoever was measured:"
     ));
     document.table(&names(present), rows.into());
     let series = present.iter().map(|(key, name)| {
