@@ -161,11 +161,11 @@ fn at_fixed_rate(setting: &Setting, origins: &Origins, peers: &[Peer], findings:
     let least = peers.iter().filter_map(peak).map(|peak| peak.median).fold(f64::INFINITY, f64::min);
     let rate = least / 2.0;
     findings.add("fixed-rate", "requests/s", Better::Neither, rate);
-    // Many short ones: a moment at which the processor is taken away from whoever is measured is in few of them. In the same
-    // time, pairs of 0.03 s tell the ratio of two p99s 1.8 times as exactly as pairs of 0.1 s.
     let mut limits = BTreeMap::new();
     let mut targets: Vec<_> = peers.iter().map(|peer| (peer.name, peer.http1)).collect();
     targets.push(("origin", origins.addresses[0]));
+    // Many short ones: a moment at which the processor is taken away from whoever is measured is in few of them. In the same
+    // time, pairs of 0.03 s tell the ratio of two p99s 1.8 times as exactly as pairs of 0.1 s.
     for round in 0..setting.count(900, 30) {
         for turn in 0..targets.len() {
             let (name, address) = targets[(round + turn) % targets.len()];

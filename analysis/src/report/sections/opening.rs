@@ -89,8 +89,8 @@ pub(crate) fn methodology(document: &mut Document, parts: &Parts) {
              no answer is an error and not a gap. Peaks are measured with a closed loop instead, whose latencies are not \
              told. Where `pairs` and `peers` tell latencies, the generator and the origins are one thread that looks at the \
              clock instead of sleeping: to be woken takes longer than a proxy takes for a request. Those runs are a tenth of \
-             a second and less, and many, so that a moment at which the processor is taken away from whoever is measured is in few \
-             of them.",
+             a second and less, and many, so that a moment at which the processor is taken away from whoever is measured is \
+             in few of them.",
             "**Latency** is kept in HDR histograms with three digits. Percentiles of the whole run are told, not means of \
              percentiles of its parts. They are those of good answers, with a status below 400, and errors are told beside \
              them: the generator gives up on a request after 2 seconds from when it was due in `response` and `swap`, after 4 \

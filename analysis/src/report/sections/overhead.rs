@@ -183,8 +183,9 @@ fn pairs(document: &mut Document, findings: &Findings) {
          by requests in flight: a policy that fails five times is put aside, and without a predecessor the fallback serves \
          all requests. So both are clusters of the same process with the same endpoints, and differ by the path that is asked \
          for. The fallback's side also has no call to time and nobody to tell results, so this is rather too much than too \
-         little. The control is a second cluster with `p2c`: what it differs by is noise. Pairs are runs of 0.1 s, in several processes, one \
-         after the other: where things lie in memory makes a path cheaper or dearer for as long as a process lives.",
+         little. The control is a second cluster with `p2c`: what it differs by is noise. Pairs are runs of 0.1 s, in several \
+         processes, one after the other: where things lie in memory makes a path cheaper or dearer for as long as a process \
+         lives.",
     );
     let rows = [
         ("throughput", "throughput"),
