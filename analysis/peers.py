@@ -161,9 +161,9 @@ def main():
                 before = memory(process.pid)
                 connections = idle(PORTS[name], IDLE)
                 at_once = (memory(process.pid) - before) / IDLE
-                time.sleep(5)
+                time.sleep(6)
                 later = (memory(process.pid) - before) / IDLE
-                print(f"{IDLE} idle connections: {name} {at_once:.2f} KiB each, after 5 s {later:.2f}", flush=True)
+                print(f"{IDLE} idle connections: {name} {at_once:.2f} KiB each, after 6 s {later:.2f}", flush=True)
                 for connection in connections:
                     connection.close()
         finally:
