@@ -38,7 +38,7 @@ pub(crate) fn all(parts: &Parts) -> Vec<Goal> {
         );
     }
     if let Some(findings) = parts.get("pairs") {
-        let ratio = overhead::pair(findings, "p2c", "fallback", "throughput");
+        let ratio = overhead::to_native(findings, "throughput");
         goal("pairs", "throughput with wasm to that without", ("≥", 0.99), ratio);
         goal(
             "pairs",

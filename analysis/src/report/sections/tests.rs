@@ -213,6 +213,22 @@ fn another_build_is_told_beside_and_is_no_peer() {
 }
 
 #[test]
+fn a_process_is_one_look_however_many_pairs_it_has() {
+    let mut findings = Findings::default();
+    for process in [0.98, 1.0, 0.99] {
+        findings.add("in-service/pick/calls", "calls", Better::Neither, 1000.0);
+        for noise in [0.9, 1.0, 1.3] {
+            for (name, rate) in [("p2c", process), ("control", process), ("fallback", 1.0)] {
+                findings.add(format!("{name}/throughput"), "requests/s", Better::Higher, noise * rate);
+            }
+        }
+    }
+    let ratio = overhead::to_native(&findings, "throughput").unwrap();
+    assert_eq!([ratio.median, ratio.low, ratio.high].map(number), ["0.990", "0.980", "1.00"]);
+    assert_eq!(ratio.count, 3);
+}
+
+#[test]
 fn what_can_be_concluded_from_a_pair_depends_on_the_control() {
     let of = |low: f64, high: f64| Estimate { median: f64::midpoint(low, high), low, high, count: 9 };
     let check = |ratio: Estimate, control: Estimate, begins: &str| {
