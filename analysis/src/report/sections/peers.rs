@@ -48,8 +48,9 @@ pub(crate) fn section(document: &mut Document, parts: &Parts) {
     let Some(findings) = findings(document, parts, "peers") else { return };
     let present = present(findings);
     document.text(
-        "One worker each, on the same processor, in turn, with the same origin and generator; all forward over kept \
-         connections, and say the same to the origin: what the client asked for, and `X-Forwarded-For`, `-Proto` and `-Host`. \
+        "One process with one worker each, on the same processor, in turn, with the same origin and generator. What another \
+         process of the same program would take, which is up to a percent more or less, is not in the intervals. All forward \
+         over kept connections, and say the same to the origin: what the client asked for, and `X-Forwarded-For`, `-Proto` and `-Host`. \
          What came there is in the appendices, as are the configurations. The origin answers with five header lines, as \
          NGINX does for a text, or with ten, as for a file that may be kept. Without TLS: for that, see \
          `analysis/peers.py`.",
@@ -160,7 +161,7 @@ fn memory(document: &mut Document, findings: &Findings, present: &Present) {
     .map(|(what, title)| row(findings, present, title, |key| format!("{key}/{what}")));
     document.text(
         "Memory. The proxy's includes the compiler for policies. It takes a connection's buffers back after two seconds, and \
-         its allocator keeps a part of that for others:",
+         the system has that again some seconds later:",
     );
     document.table(&names(present), rows.into());
 }
