@@ -89,14 +89,27 @@ impl<'a> Endpoints<'a> {
             let keys = [key(&first), key(&second)];
             return Some(if keys[1] < keys[0] { second } else { first });
         }
-        let mut least: Option<(K, Endpoint<'a>)> = None;
+        let index = self.least_of_drawn(rng, choices, key);
+        (index != u32::MAX).then_some(Endpoint { source: self.source, index })
+    }
+
+    /// The index of what [`least_of`](Self::least_of) finds among more choices, or for a retry; `u32::MAX` for nobody. Apart
+    /// from it, and by values that need no memory, so that what nearly every pick runs is short.
+    #[inline(never)]
+    fn least_of_drawn<K: PartialOrd>(
+        self,
+        rng: &mut Rng,
+        choices: u32,
+        mut key: impl FnMut(&Endpoint<'a>) -> K,
+    ) -> u32 {
+        let mut least: Option<(K, u32)> = None;
         for endpoint in self.sample(rng, choices) {
             let key = key(&endpoint);
             if least.as_ref().is_none_or(|(least, _)| key < *least) {
-                least = Some((key, endpoint));
+                least = Some((key, endpoint.index));
             }
         }
-        least.map(|(_, endpoint)| endpoint)
+        least.map_or(u32::MAX, |(_, index)| index)
     }
 
     /// Up to `choices` different ones of these endpoints, as [`sample`](Self::sample) does of all. Indexes past the end are

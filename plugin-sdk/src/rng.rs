@@ -33,7 +33,15 @@ impl Rng {
     /// nothing, so a `bound` of 0 gives 0 too.
     #[inline]
     pub fn below(&mut self, bound: u32) -> u32 {
-        ((u64::from(self.next_u64() as u32) * u64::from(bound)) >> 32) as u32
+        scaled(self.next_u64() as u32, bound)
+    }
+
+    /// Two independent numbers, each below a bound of its own, from the halves of one number of 64 bits: a pick of two
+    /// waits for one chain of multiplications instead of two.
+    #[inline]
+    pub fn two_below(&mut self, bounds: [u32; 2]) -> [u32; 2] {
+        let bits = self.next_u64();
+        [scaled(bits as u32, bounds[0]), scaled((bits >> 32) as u32, bounds[1])]
     }
 
     /// One of `items`, each as likely as its weight says, in one pass and without knowing their number (weighted
@@ -57,6 +65,12 @@ impl Rng {
         }
         chosen
     }
+}
+
+/// What `bits` of 32 are of all there are, as a share of `bound`.
+#[inline]
+const fn scaled(bits: u32, bound: u32) -> u32 {
+    ((bits as u64 * bound as u64) >> 32) as u32
 }
 
 #[cfg(test)]

@@ -138,8 +138,7 @@ impl<'a> Sample<'a> {
 /// Two different places of `count`; of a single one, the first is there.
 #[inline]
 pub(crate) fn two(count: u32, rng: &mut Rng) -> [u32; 2] {
-    let first = rng.below(count);
-    let second = rng.below(count.saturating_sub(1));
+    let [first, second] = rng.two_below([count, count.saturating_sub(1)]);
     [first, second + u32::from(second >= first)]
 }
 

@@ -146,11 +146,12 @@ pub(crate) struct HistogramCell {
 
 impl HistogramFn for HistogramCell {
     fn record(&self, seconds: f64) {
-        // One comparison leaves out NaN as well as negative values.
-        if !(seconds >= 0.0 && seconds.is_finite()) {
+        // The first comparison leaves out NaN, too.
+        if !(seconds >= 0.0 && seconds < f64::INFINITY) {
             return;
         }
-        let ns = (seconds.min(MAX_SECONDS) * 1e9 + 0.5) as u64;
+        // Processors make signed numbers of floats; an unsigned one takes twice as long.
+        let ns = (seconds.min(MAX_SECONDS) * 1e9 + 0.5) as i64 as u64;
         match self.exclusive {
             true => self.histogram.record_exclusive(ns),
             false => self.histogram.record(ns),

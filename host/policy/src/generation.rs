@@ -8,7 +8,7 @@ use sluicegate_core::{AttemptResult, ClusterSnapshot, Outcome, ProbeResult, Rng}
 use crate::{
     Artifact, Asked, Clock, DECLINE, Engine, Exports, Fault, Lane, Needs, Refusal, RequestHead, Saved, Uses,
     artifact::Code,
-    lane::{fast::FastLane, portable::PortableLane},
+    lane::{AnyLane, fast::FastLane, portable::PortableLane},
     shared::SharedSlots,
     state::Surroundings,
 };
@@ -84,7 +84,7 @@ pub struct Instance {
     pub(crate) exports: Exports,
     pub(crate) uses: Uses,
     pub(crate) needs: Needs,
-    pub(crate) lane: Box<dyn Lane>,
+    pub(crate) lane: AnyLane,
     engine: Arc<Engine>,
     shared: Arc<SharedSlots>,
     worker: u32,
@@ -167,12 +167,12 @@ impl Generation {
         Ok(instance)
     }
 
-    fn lane(&self, engine: &Engine, shared: Arc<SharedSlots>) -> Result<Box<dyn Lane>, Refusal> {
+    fn lane(&self, engine: &Engine, shared: Arc<SharedSlots>) -> Result<AnyLane, Refusal> {
         let Artifact { exports, uses, code, .. } = &*self.spec.artifact;
         let surroundings = Surroundings { policy: Arc::clone(&self.spec.policy), uses: *uses, shared };
         Ok(match code {
-            Code::Fast(pre) => Box::new(FastLane::new(engine, pre, *exports, surroundings)?),
-            Code::Portable(pre) => Box::new(PortableLane::new(engine, pre, *exports, surroundings)?),
+            Code::Fast(pre) => AnyLane::Fast(FastLane::new(engine, pre, *exports, surroundings)?),
+            Code::Portable(pre) => AnyLane::Portable(Box::new(PortableLane::new(engine, pre, *exports, surroundings)?)),
         })
     }
 

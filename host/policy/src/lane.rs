@@ -4,8 +4,13 @@ pub(crate) mod fast;
 pub(crate) mod portable;
 mod session;
 
-use std::sync::Arc;
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
+use fast::FastLane;
+use portable::PortableLane;
 use sluicegate_core::{AttemptResult, ClusterSnapshot, ProbeResult};
 
 use crate::{Asked, Fault, Needs, RequestHead};
@@ -102,6 +107,52 @@ pub trait Lane: Send {
 
     /// How many instructions it has executed so far; none unless the engine [counts them](crate::Engine::metered).
     fn instructions(&self) -> Option<u64>;
+}
+
+/// The lane that an instance runs in. What requests wait for is called without a table of functions, through which a
+/// processor that has done something else meanwhile finds its way late; everything else is in [`Lane`].
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and there are few")]
+pub(crate) enum AnyLane {
+    Fast(FastLane),
+    Portable(Box<PortableLane>),
+}
+
+impl AnyLane {
+    #[inline]
+    pub(crate) fn pick(&mut self, now: u64, hash: u64, request: &mut RequestHead) -> Result<u32, Fault> {
+        match self {
+            Self::Fast(lane) => lane.pick(now, hash, request),
+            Self::Portable(lane) => lane.pick(now, hash, request),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn on_result(&mut self, now: u64, result: &AttemptResult) -> Result<(), Fault> {
+        match self {
+            Self::Fast(lane) => lane.on_result(now, result),
+            Self::Portable(lane) => lane.on_result(now, result),
+        }
+    }
+}
+
+impl Deref for AnyLane {
+    type Target = dyn Lane;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Fast(lane) => lane,
+            Self::Portable(lane) => &**lane,
+        }
+    }
+}
+
+impl DerefMut for AnyLane {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Self::Fast(lane) => lane,
+            Self::Portable(lane) => &mut **lane,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ struct Column<T>(UnsafeCell<Vec<T>>);
 
 impl<T: Copy + Default + PartialEq> Column<T> {
     #[inline]
-    fn get(&self, index: u32, count: u32, ask: fn(u32) -> T) -> T {
+    fn get(&self, index: u32, count: &Cell<u32>, ask: fn(u32) -> T) -> T {
         // SAFETY: there is one thread, and no reference into the column outlives this function or `clear`: values
         // are copied out. `ask` is an import, and the proxy does not call back from an import.
         let values = unsafe { &*self.0.get() };
@@ -48,12 +48,12 @@ impl<T: Copy + Default + PartialEq> Column<T> {
 
     #[cold]
     #[inline(never)]
-    fn ask(&self, index: u32, count: u32, ask: fn(u32) -> T) -> T {
+    fn ask(&self, index: u32, count: &Cell<u32>, ask: fn(u32) -> T) -> T {
         // Past the last endpoint the proxy traps, as the contract says.
         let value = ask(index);
         // SAFETY: as in `get`; the reference that `get` has made is not used after it called this.
         let values = unsafe { &mut *self.0.get() };
-        values.resize(count as usize, T::default());
+        values.resize(count.get() as usize, T::default());
         if let Some(kept) = values.get_mut(index as usize) {
             *kept = value;
         }
@@ -91,12 +91,12 @@ impl Source<'_> {
 
     #[inline]
     pub(crate) fn id(&self, index: u32) -> u64 {
-        self.0.ids.get(index, self.count(), endpoints::id)
+        self.0.ids.get(index, &self.0.count, endpoints::id)
     }
 
     #[inline]
     pub(crate) fn weight(&self, index: u32) -> u32 {
-        self.0.weights.get(index, self.count(), endpoints::weight)
+        self.0.weights.get(index, &self.0.count, endpoints::weight)
     }
 
     #[inline]

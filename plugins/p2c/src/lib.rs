@@ -41,6 +41,7 @@ impl Policy for P2c {
         Ok(Self { choices: config.choices, rng: Rng::new(setup.seed) })
     }
 
+    #[inline]
     fn pick(&mut self, _request: &Request, endpoints: &Endpoints) -> Pick {
         endpoints.least_of(&mut self.rng, self.choices, Endpoint::load).into()
     }

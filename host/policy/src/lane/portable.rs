@@ -181,9 +181,11 @@ impl Lane for PortableLane {
 
     fn pick(&mut self, now: u64, hash: u64, request: &mut RequestHead) -> Result<u32, Fault> {
         let attempt = request.tried.len() as u32;
-        self.session.begin_pick(now, request);
+        let is_lent = self.session.begin_pick(now, request);
         let answer = self.pick.call(&mut self.session.store, (now, hash, attempt));
-        self.session.end_pick(request);
+        if is_lent {
+            self.session.take_back(request);
+        }
         Ok(self.session.named(answer)?.0)
     }
 

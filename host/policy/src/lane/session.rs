@@ -48,23 +48,27 @@ impl Session {
         self.store.set_epoch_deadline(1);
     }
 
-    /// Before a pick: hands the request over, to a policy that asks for it or when it has been somewhere already.
+    /// Before a pick: hands the request over, to a policy that asks for it or when it has been somewhere already. Tells
+    /// whether it did.
     #[inline]
-    pub(super) fn begin_pick(&mut self, now: u64, request: &mut RequestHead) {
+    pub(super) fn begin_pick(&mut self, now: u64, request: &mut RequestHead) -> bool {
         self.begin_short("pick", now);
-        if self.wants_request || !request.tried.is_empty() {
-            self.store.data_mut().request = Some(mem::take(request));
+        let lends = self.wants_request || !request.tried.is_empty();
+        if lends {
+            self.lend(request);
         }
+        lends
     }
 
-    /// After a pick, however it went.
-    #[inline]
-    pub(super) fn end_pick(&mut self, request: &mut RequestHead) {
-        // Looking first saves the copy of a head that is not there.
-        let lent = &mut self.store.data_mut().request;
-        if lent.is_some() {
-            *request = lent.take().unwrap_or_default();
-        }
+    #[inline(never)]
+    fn lend(&mut self, request: &mut RequestHead) {
+        self.store.data_mut().request = Some(mem::take(request));
+    }
+
+    /// After a pick that a request was handed to, however it went.
+    #[inline(never)]
+    pub(super) fn take_back(&mut self, request: &mut RequestHead) {
+        *request = self.store.data_mut().request.take().unwrap_or_default();
     }
 
     /// The instructions executed so far, where they are counted.
