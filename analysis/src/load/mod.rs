@@ -38,6 +38,8 @@ pub(crate) struct Target {
     pub(crate) host: String,
     /// Path and query. `{key}` in it stands for another number in each request, below [`KEYS`].
     pub(crate) path: String,
+    /// Another path, asked for in turns with the first one, which begins; and how long a turn is.
+    other: Option<(String, Duration)>,
 }
 
 /// How many keys there are, of which all are as frequent.
@@ -57,21 +59,30 @@ impl Target {
             .next()
             .with_context(|| format!("{host} has no address"))?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).replace("%7Bkey%7D", "{key}");
-        Ok(Self { address, host: authority.as_str().to_owned(), path })
+        Ok(Self { address, host: authority.as_str().to_owned(), path, other: None })
     }
 
     /// The path of a request that is due at this time of the run: the same run asks for the same keys.
     fn path_at(&self, ns: u64, seed: u64) -> std::borrow::Cow<'_, str> {
-        if !self.path.contains("{key}") {
-            return self.path.as_str().into();
+        let path = match &self.other {
+            Some((other, turn)) if u128::from(ns) / turn.as_nanos() % 2 == 1 => other,
+            _ => &self.path,
+        };
+        if !path.contains("{key}") {
+            return path.into();
         }
         let key = sluicegate_core::Rng::new(ns ^ seed).below_u64(KEYS);
-        self.path.replace("{key}", &key.to_string()).into()
+        path.replace("{key}", &key.to_string()).into()
     }
 
     /// This path of a server at this address.
     pub(crate) fn at(address: SocketAddr, path: &str) -> Self {
-        Self { address, host: address.to_string(), path: path.to_owned() }
+        Self { address, host: address.to_string(), path: path.to_owned(), other: None }
+    }
+
+    /// In turns with another path, over the same connections.
+    pub(crate) fn in_turns_with(self, other: &str, turn: Duration) -> Self {
+        Self { other: Some((other.to_owned(), turn)), ..self }
     }
 }
 

@@ -188,6 +188,14 @@ fn keys_are_many_and_the_same_each_time() {
 }
 
 #[test]
+fn two_paths_are_asked_for_in_turns() {
+    let origins = Origins::start(vec![OriginSpec::default()]).unwrap();
+    let target = Target::at(origins.addresses[0], "/128").in_turns_with("/nobody", Duration::from_millis(20));
+    let path = |ms: u64| target.path_at(ms * 1_000_000, 7).into_owned();
+    assert_eq!([0, 19, 20, 39, 40].map(path), ["/128", "/128", "/nobody", "/nobody", "/128"]);
+}
+
+#[test]
 fn urls() {
     let target = Target::parse("http://127.0.0.1:8080/a?b").unwrap();
     assert_eq!((target.address.port(), target.path.as_str(), target.host.as_str()), (8080, "/a?b", "127.0.0.1:8080"));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::stats::{Estimate, estimate};
 
 /// Changes when scenarios measure something else than before under the same name.
-pub(crate) const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 5;
 
 /// Which direction is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,12 @@
 //! spares the bookkeeping of calls, so what is told as the cost of wasm is rather too much than too little.
 //!
 //! A third path leads to a second cluster with `p2c`: what it differs by from the first is the noise.
+//!
+//! Throughput is compared within one run: the same connections ask for one path and for the other, in turns of
+//! [`TURN`]. What a machine does for a moment hits one turn of hundreds, what it does for longer hits both sides, and
+//! where the connections' memory happens to lie is the same for both.
+
+use std::time::Duration;
 
 use anyhow::Result;
 use sluicegate_tests::wasm::ByHand;
@@ -27,7 +33,13 @@ const CLUSTERS: [(&str, &str); 3] =
 
 /// How many proxies are measured, one after the other: what lies where in memory differs from one to the next, and makes
 /// one path of two cheaper by a few tenths of a percent for as long as a process lives.
-const PROCESSES: usize = 10;
+const PROCESSES: usize = 20;
+
+/// How long one path is asked for before the other: fifteen times what the requests that are under way at its beginning take.
+const TURN: Duration = Duration::from_millis(10);
+
+/// Pieces of a turn. In the first one, answers to requests of the turn before it come.
+const PIECES: u32 = 5;
 
 pub(super) fn run(setting: &Setting) -> Result<Findings> {
     let mut findings = Findings::default();
@@ -50,6 +62,8 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
             gate.warm(&format!("/{name}"))?;
         }
         quarantine(&gate)?;
+        in_turns(&gate, ["p2c", "fallback"], setting.time(4.0, 1.0), process, &mut findings)?;
+        in_turns(&gate, ["control", "p2c"], setting.time(1.5, 1.0), process, &mut findings)?;
         let peak = closed(setting, &gate, process, &mut findings)?;
         steady(setting, &gate, &origins, peak / 2.0, process, &mut findings)?;
         in_service(&gate, &mut findings)?;
@@ -58,12 +72,32 @@ pub(super) fn run(setting: &Setting) -> Result<Findings> {
     Ok(findings)
 }
 
-/// As fast as it goes. Returns how fast that was.
+/// How many requests are answered of each of two clusters, in turns.
+fn in_turns(gate: &Gate, pair: [&str; 2], time: Duration, process: usize, findings: &mut Findings) -> Result<()> {
+    // Nobody is always first.
+    let [first, second] = if process.is_multiple_of(2) { pair } else { [pair[1], pair[0]] };
+    let target = Target::at(gate.http1(), &format!("/{first}")).in_turns_with(&format!("/{second}"), TURN);
+    let warm_up = 20 * TURN;
+    let outcome = Plan { slice: TURN / PIECES, ..Plan::closed(target, 64, warm_up, time) }.run()?;
+    anyhow::ensure!(outcome.error_count() == 0, "the proxy answers with errors: {:?}", outcome.errors);
+    let counted = (TURN / PIECES * (PIECES - 1)).as_secs_f64();
+    let turns: Vec<_> = outcome.slices.chunks_exact(PIECES as usize).skip(20).collect();
+    for both in turns.chunks_exact(2) {
+        for (name, pieces) in [first, second].into_iter().zip(both) {
+            let answered: u64 = pieces[1..].iter().map(|piece| piece.latency.len()).sum();
+            let name = format!("turns/{}-{}/{name}", pair[0], pair[1]);
+            findings.add(name, "requests/s", Better::Higher, answered as f64 / counted);
+        }
+    }
+    Ok(())
+}
+
+/// As fast as it goes, in runs of their own: what a request takes of a processor. Returns how many there were a second.
 fn closed(setting: &Setting, gate: &Gate, process: usize, findings: &mut Findings) -> Result<f64> {
     // Pairs that are short and many tell more than a few long ones: the machine is not the same for long.
     let (short, time) = (setting.time(0.03, 0.03), setting.time(0.1, 0.1));
     let mut peak = 0.0;
-    for round in 0..setting.count(40, 8) {
+    for round in 0..setting.count(4, 8) {
         // Nobody is always first.
         for turn in 0..CLUSTERS.len() {
             let (name, _) = CLUSTERS[(process + round + turn) % CLUSTERS.len()];
@@ -72,7 +106,6 @@ fn closed(setting: &Setting, gate: &Gate, process: usize, findings: &mut Finding
             let outcome = Plan::closed(target, 64, short, time).run()?;
             let spent = gate.usage() - before;
             let answered = outcome.throughput() * (short + time).as_secs_f64();
-            findings.add(format!("{name}/throughput"), "requests/s", Better::Higher, outcome.throughput());
             findings.add(format!("{name}/cpu"), "us/request", Better::Lower, spent.total / answered * 1e6);
             peak = outcome.throughput();
         }
@@ -89,7 +122,7 @@ fn steady(
     process: usize,
     findings: &mut Findings,
 ) -> Result<()> {
-    let rounds = setting.count(6, 5);
+    let rounds = setting.count(3, 5);
     for round in 0..rounds {
         for turn in 0..CLUSTERS.len() {
             let (name, _) = CLUSTERS[(process + round + turn) % CLUSTERS.len()];

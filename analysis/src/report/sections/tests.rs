@@ -218,8 +218,8 @@ fn a_process_is_one_look_however_many_pairs_it_has() {
     for process in [0.98, 1.0, 0.99] {
         findings.add("in-service/pick/calls", "calls", Better::Neither, 1000.0);
         for noise in [0.9, 1.0, 1.3] {
-            for (name, rate) in [("p2c", process), ("control", process), ("fallback", 1.0)] {
-                findings.add(format!("{name}/throughput"), "requests/s", Better::Higher, noise * rate);
+            for (name, rate) in [("p2c", process), ("fallback", 1.0)] {
+                findings.add(format!("turns/p2c-fallback/{name}"), "requests/s", Better::Higher, noise * rate);
             }
         }
     }
