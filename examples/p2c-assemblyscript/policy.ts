@@ -51,8 +51,9 @@ export function endpointsChanged(now: u64): void {
 
 export function pick(now: u64, hash: u64, attempt: u32): u32 {
   if (attempt > 0) return pickAgain();
-  const first = below(endpoints);
-  let second = below(endpoints > 1 ? endpoints - 1 : 0);
+  const bits = next(); // Enough for both.
+  const first = scaled(<u32>bits, endpoints);
+  let second = scaled(<u32>(bits >> 32), endpoints > 1 ? endpoints - 1 : 0);
   if (endpoints < 2) return endpoints == 0 ? NONE : 0;
   if (second >= first) second++;
   return lessLoaded(first, second);
@@ -98,14 +99,22 @@ function lessLoaded(a: u32, b: u32): u32 {
   return loadA <= loadB ? a : b;
 }
 
-/** SplitMix64, and of its numbers one below `bound` by Lemire's multiplication. */
-function below(bound: u32): u32 {
+/** SplitMix64. */
+function next(): u64 {
   rng += 0x9e3779b97f4a7c15;
   let z = rng;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
   z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  z ^= z >> 31;
-  return <u32>((<u64>(<u32>z) * bound) >> 32);
+  return z ^ (z >> 31);
+}
+
+/** Of random bits a number below `bound`, by Lemire's multiplication. */
+function scaled(bits: u32, bound: u32): u32 {
+  return <u32>((<u64>bits * bound) >> 32);
+}
+
+function below(bound: u32): u32 {
+  return scaled(<u32>next(), bound);
 }
 
 /** What AssemblyScript calls before it traps: the message, the file and the line go to the proxy's log. */

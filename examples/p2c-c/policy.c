@@ -38,14 +38,22 @@ SG_EXPORT("balancer", "endpoints-changed") void endpoints_changed(uint64_t now) 
     count = sg_count();
 }
 
-/* SplitMix64, and of its numbers one below `bound` by Lemire's multiplication. */
-static uint32_t below(uint32_t bound) {
+/* SplitMix64. */
+static uint64_t next(void) {
     rng += 0x9e3779b97f4a7c15;
     uint64_t z = rng;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
     z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    z ^= z >> 31;
-    return (uint32_t)(((z & UINT32_MAX) * bound) >> 32);
+    return z ^ (z >> 31);
+}
+
+/* Of random bits a number below `bound`, by Lemire's multiplication. */
+static uint32_t scaled(uint32_t bits, uint32_t bound) {
+    return (uint32_t)(((uint64_t)bits * bound) >> 32);
+}
+
+static uint32_t below(uint32_t bound) {
+    return scaled((uint32_t)next(), bound);
 }
 
 /* In flight with this request, for the weight, compared as fractions. */
@@ -111,8 +119,9 @@ SG_EXPORT("balancer", "pick") uint32_t pick(uint64_t now, uint64_t hash, uint32_
     if (attempt > 0) {
         return pick_again();
     }
-    uint32_t first = below(count);
-    uint32_t second = below(count > 1 ? count - 1 : 0);
+    uint64_t bits = next(); /* Enough for both. */
+    uint32_t first = scaled((uint32_t)bits, count);
+    uint32_t second = scaled((uint32_t)(bits >> 32), count > 1 ? count - 1 : 0);
     if (count < 2) {
         return count == 0 ? SG_NONE : 0;
     }

@@ -64,8 +64,9 @@ func pick(_, _ uint64, attempt uint32) uint32 {
 	if attempt > 0 {
 		return pickAgain()
 	}
-	first := below(endpoints)
-	second := below(max(endpoints, 1) - 1)
+	bits := next() // Enough for both.
+	first := scaled(uint32(bits), endpoints)
+	second := scaled(uint32(bits>>32), max(endpoints, 1)-1)
 	switch {
 	case endpoints == 0:
 		return none
@@ -124,14 +125,22 @@ func lessLoaded(a, b uint32) uint32 {
 	return b
 }
 
-// SplitMix64, and of its numbers one below bound by Lemire's multiplication.
-func below(bound uint32) uint32 {
+// SplitMix64.
+func next() uint64 {
 	rng += 0x9e3779b97f4a7c15
 	z := rng
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
 	z = (z ^ (z >> 27)) * 0x94d049bb133111eb
-	z ^= z >> 31
-	return uint32((uint64(uint32(z)) * uint64(bound)) >> 32)
+	return z ^ (z >> 31)
+}
+
+// Of random bits a number below bound, by Lemire's multiplication.
+func scaled(bits, bound uint32) uint32 {
+	return uint32((uint64(bits) * uint64(bound)) >> 32)
+}
+
+func below(bound uint32) uint32 {
+	return scaled(uint32(next()), bound)
 }
 
 // A library has one all the same.

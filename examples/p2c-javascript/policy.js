@@ -24,8 +24,9 @@ export const balancer = {
 
   pick(now, hash, attempt) {
     if (attempt > 0) return pickAgain();
-    const first = random.below(endpoints);
-    const second = random.below(Math.max(endpoints - 1, 0));
+    const [high, low] = random.next(); // Enough for both.
+    const first = scaled(low, endpoints);
+    const second = scaled(high, Math.max(endpoints - 1, 0));
     if (endpoints < 2) return endpoints === 0 ? NONE : 0;
     return lessLoaded(first, second >= first ? second + 1 : second);
   },
@@ -71,17 +72,24 @@ class SplitMix64 {
     this.low = Number(BigInt(seed) & 0xffffffffn);
   }
 
-  // Of the next number's lower half one below `bound`, by Lemire's multiplication.
-  below(bound) {
+  next() {
     const low = this.low + 0x7f4a7c15;
     this.high = (this.high + 0x9e3779b9 + (low > 0xffffffff ? 1 : 0)) >>> 0;
     this.low = low >>> 0;
     let z = [this.high, this.low];
     z = multiply(shifted(z, 30), 0xbf58476d, 0x1ce4e5b9);
     z = multiply(shifted(z, 27), 0x94d049bb, 0x133111eb);
-    const random = shifted(z, 31)[1];
-    return Math.floor((random * bound) / 0x100000000);
+    return shifted(z, 31);
   }
+
+  below(bound) {
+    return scaled(this.next()[1], bound);
+  }
+}
+
+// Of random bits a number below `bound`, by Lemire's multiplication.
+function scaled(bits, bound) {
+  return Math.floor((bits * bound) / 0x100000000);
 }
 
 // z ^ (z >> bits)

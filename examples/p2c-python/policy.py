@@ -11,6 +11,7 @@ from wit_world.imports.request import tried
 # The answer of a pick that leaves the request to the proxy, and the end of `tried`.
 NONE = 0xFFFF_FFFF
 MASK = 0xFFFF_FFFF_FFFF_FFFF
+HALF = 0xFFFF_FFFF
 
 
 class Balancer(exports.Balancer):
@@ -28,8 +29,9 @@ class Balancer(exports.Balancer):
     def pick(self, now: int, hash: int, attempt: int) -> int:
         if attempt > 0:
             return pick_again()
-        first = below(endpoints)
-        second = below(max(endpoints - 1, 0))
+        bits = next_number()  # Enough for both.
+        first = scaled(bits & HALF, endpoints)
+        second = scaled(bits >> 32, max(endpoints - 1, 0))
         if endpoints < 2:
             return NONE if endpoints == 0 else 0
         return less_loaded(first, second + (second >= first))
@@ -69,11 +71,19 @@ def less_loaded(a: int, b: int) -> int:
     return a if load_a <= load_b else b
 
 
-def below(bound: int) -> int:
-    """SplitMix64, and of its numbers one below `bound` by Lemire's multiplication."""
+def next_number() -> int:
+    """SplitMix64."""
     global rng
     rng = (rng + 0x9E37_79B9_7F4A_7C15) & MASK
     z = ((rng ^ (rng >> 30)) * 0xBF58_476D_1CE4_E5B9) & MASK
     z = ((z ^ (z >> 27)) * 0x94D0_49BB_1331_11EB) & MASK
-    z ^= z >> 31
-    return ((z & 0xFFFF_FFFF) * bound) >> 32
+    return z ^ (z >> 31)
+
+
+def scaled(bits: int, bound: int) -> int:
+    """Of random bits a number below `bound`, by Lemire's multiplication."""
+    return (bits * bound) >> 32
+
+
+def below(bound: int) -> int:
+    return scaled(next_number() & HALF, bound)

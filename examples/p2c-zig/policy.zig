@@ -66,8 +66,9 @@ fn endpointsChanged(_: u64) callconv(.c) void {
 
 fn pick(_: u64, _: u64, attempt: u32) callconv(.c) u32 {
     if (attempt > 0) return pickAgain();
-    const first = below(endpoints);
-    const second = below(endpoints -| 1);
+    const bits = rng.next(); // Enough for both.
+    const first = scaled(@truncate(bits), endpoints);
+    const second = scaled(@intCast(bits >> 32), endpoints -| 1);
     if (endpoints < 2) return if (endpoints == 0) none else 0;
     return lessLoaded(first, second + @intFromBool(second >= first));
 }
@@ -117,7 +118,11 @@ fn lessLoaded(a: u32, b: u32) u32 {
     return if (load_a <= load_b) a else b;
 }
 
-/// Lemire's multiplication instead of a division.
+/// Of random bits a number below a bound: Lemire's multiplication instead of a division.
+fn scaled(bits: u32, bound: u32) u32 {
+    return @intCast((@as(u64, bits) * bound) >> 32);
+}
+
 fn below(bound: u32) u32 {
-    return @intCast((@as(u64, @as(u32, @truncate(rng.next()))) * bound) >> 32);
+    return scaled(@truncate(rng.next()), bound);
 }

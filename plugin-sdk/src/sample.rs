@@ -106,7 +106,7 @@ impl<'a> Sample<'a> {
         if attempt > 0 || choices > 2 {
             return Self::draw(source, count, tried(), rng, choices);
         }
-        // The same draws, spelled out for what nearly every request needs: a third of the time.
+        // What nearly every request needs, spelled out: a third of the time.
         let [first, second] = if choices == 2 { two(count, rng) } else { [rng.below(count), 0] };
         Self { source, drawn: [first, second, 0, 0, 0, 0, 0, 0], len: choices.min(count), next: 0 }
     }
