@@ -146,8 +146,8 @@ pub(crate) struct HistogramCell {
 
 impl HistogramFn for HistogramCell {
     fn record(&self, seconds: f64) {
-        // The first comparison leaves out NaN, too.
-        if !(seconds >= 0.0 && seconds < f64::INFINITY) {
+        // NaN is in no range.
+        if !(0.0..f64::INFINITY).contains(&seconds) {
             return;
         }
         // Processors make signed numbers of floats; an unsigned one takes twice as long.
