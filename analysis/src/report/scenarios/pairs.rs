@@ -35,7 +35,7 @@ const CLUSTERS: [(&str, &str); 3] =
 /// one path of two cheaper by a few tenths of a percent for as long as a process lives.
 const PROCESSES: usize = 20;
 
-/// How long one path is asked for before the other: fifteen times what the requests that are under way at its beginning take.
+/// How long one path is asked for before the other: many times what the requests take that are under way at its beginning.
 const TURN: Duration = Duration::from_millis(10);
 
 /// Pieces of a turn. In the first one, answers to requests of the turn before it come.

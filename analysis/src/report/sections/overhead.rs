@@ -149,38 +149,34 @@ pub(crate) fn pair(findings: &Findings, a: &str, b: &str, what: &str) -> Option<
 /// How wasm relates to native code: the median of all pairs of a process, and of the processes the estimate. Where things
 /// lie in memory is the same for all pairs of a process: only another process is another look.
 pub(crate) fn to_native(findings: &Findings, what: &str) -> Option<Estimate> {
-    match what {
-        "throughput" => in_turns(findings, "p2c", "fallback"),
-        _ => by_process(findings, &[("p2c", "fallback"), ("control", "fallback")].map(|pair| of_runs(pair, what))),
-    }
+    by_process(findings, &[["p2c", "fallback"], ["control", "fallback"]], what)
 }
 
 /// The same for two clusters that are alike.
 fn control(findings: &Findings, what: &str) -> Option<Estimate> {
-    match what {
-        "throughput" => in_turns(findings, "control", "p2c"),
-        _ => by_process(findings, &[of_runs(("control", "p2c"), what)]),
-    }
+    by_process(findings, &[["control", "p2c"]], what)
 }
 
-/// The names of what was measured in runs of their own.
-fn of_runs((a, b): (&str, &str), what: &str) -> [String; 2] {
-    [a, b].map(|name| format!("{name}/{what}"))
+/// What the two sides of a pair are called: throughput is measured in turns of one run, all else in runs of their own.
+fn sides([a, b]: [&str; 2], what: &str) -> [String; 2] {
+    let side = |name: &str| match what {
+        "throughput" => format!("turns/{a}-{b}/{name}"),
+        _ => format!("{name}/{what}"),
+    };
+    [side(a), side(b)]
 }
 
-fn in_turns(findings: &Findings, a: &str, b: &str) -> Option<Estimate> {
-    by_process(findings, &[[a, b].map(|name| format!("turns/{a}-{b}/{name}"))])
-}
-
-fn by_process(findings: &Findings, pairs: &[[String; 2]]) -> Option<Estimate> {
+/// Of all these pairs that were measured.
+fn by_process(findings: &Findings, pairs: &[[&str; 2]], what: &str) -> Option<Estimate> {
     let values = |name: &str| findings.measures.get(name).map(|measure| &measure.values[..]);
     let processes = findings.estimate("in-service/pick/calls").map_or(1, |calls| calls.count);
     let mut ratios = vec![Vec::new(); processes];
-    for [a, b] in pairs {
-        let both = values(a)?.iter().zip(values(b)?);
-        let rounds = both.len().div_ceil(processes);
-        both.enumerate().for_each(|(round, (a, b))| ratios[round / rounds].push(a / b));
+    for [a, b] in pairs.iter().map(|pair| sides(*pair, what)) {
+        let (Some(a), Some(b)) = (values(&a), values(&b)) else { continue };
+        let rounds = a.len().div_ceil(processes);
+        a.iter().zip(b).enumerate().for_each(|(round, (a, b))| ratios[round / rounds].push(a / b));
     }
+    ratios.retain(|ratios| !ratios.is_empty());
     estimate(&ratios.iter().map(|ratios| median(ratios)).collect::<Vec<_>>())
 }
 
@@ -238,11 +234,7 @@ fn pairs(document: &mut Document, findings: &Findings) {
     .map(|(what, name)| {
         let ratio = show(to_native(findings, what));
         let control = show(control(findings, what));
-        let side = |side: &str| match what {
-            "throughput" => format!("turns/p2c-fallback/{side}"),
-            _ => format!("{side}/{what}"),
-        };
-        let absolute = ["p2c", "fallback"].map(|name| show(findings.estimate(&side(name))));
+        let absolute = sides(["p2c", "fallback"], what).map(|side| show(findings.estimate(&side)));
         [name.to_owned()].into_iter().chain(absolute).chain([ratio, control]).collect()
     });
     document.table(&["", "wasm", "native", "wasm / native, by process", "control: wasm / wasm"], rows.into());
