@@ -106,6 +106,18 @@ mod tests {
     }
 
     #[test]
+    fn two_numbers_of_one_are_independent() {
+        let mut rng = Rng::new(3);
+        let mut counts = [[0_u32; 3]; 2];
+        for _ in 0..6000 {
+            let [first, second] = rng.two_below([2, 3]);
+            counts[first as usize][second as usize] += 1;
+        }
+        assert!(counts.as_flattened().iter().all(|count| count.abs_diff(1000) < 150), "{counts:?}");
+        assert_eq!(rng.two_below([0, 1]), [0, 0]);
+    }
+
+    #[test]
     fn weights_decide_the_shares() {
         let mut rng = Rng::new(7);
         let mut counts = [0_u32; 4];
