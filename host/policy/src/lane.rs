@@ -109,8 +109,8 @@ pub trait Lane: Send {
     fn instructions(&self) -> Option<u64>;
 }
 
-/// The lane that an instance runs in. What requests wait for is called without a table of functions, through which a
-/// processor that has done something else meanwhile finds its way late; everything else is in [`Lane`].
+/// The lane that an instance runs in. What requests wait for is called by a branch: a call through a vtable has to be
+/// guessed anew after what a request does in between. Everything else is called as a [`Lane`].
 #[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and there are few")]
 pub(crate) enum AnyLane {
     Fast(FastLane),
