@@ -24,7 +24,10 @@ pub(crate) struct Attempt {
     clock: Clock,
     began: u64,
     connect_us: u32,
-    first_byte_us: u32,
+    /// When the answer's head was there.
+    answered: Option<u64>,
+    /// When all of it was, where that is known without a look at the clock.
+    ended: Option<u64>,
     status: u16,
     outcome: Outcome,
     draw: Draw,
@@ -46,7 +49,8 @@ impl Attempt {
             clock,
             began,
             connect_us: 0,
-            first_byte_us: 0,
+            answered: None,
+            ended: None,
             status: 0,
             outcome: Outcome::Cancelled,
             draw,
@@ -61,7 +65,7 @@ impl Attempt {
 
     /// The answer's head is there.
     pub(crate) fn answered(&mut self, status: StatusCode) {
-        self.first_byte_us = self.since(self.clock.now()).max(1);
+        self.answered = Some(self.clock.now());
         self.status = status.as_u16();
     }
 
@@ -84,12 +88,23 @@ impl Attempt {
         if upstream.is_idle()
             && let Some(in_flight) = &self.in_flight
         {
-            in_flight.endpoint().park(upstream, self.clock.now(), &self.cluster.settings());
+            in_flight.endpoint().park(upstream, self.now(), &self.cluster.settings());
         }
+    }
+
+    /// All of the answer came with its head: that was just now, and the attempt is over.
+    pub(crate) fn finish_whole(mut self, upstream: Box<Upstream>) {
+        self.ended = self.answered;
+        self.release(upstream);
+        self.finish(Outcome::Answered);
     }
 
     pub(crate) fn finish(mut self, outcome: Outcome) {
         self.outcome = outcome;
+    }
+
+    fn now(&self) -> u64 {
+        self.ended.unwrap_or_else(|| self.clock.now())
     }
 
     /// Microseconds since the attempt began.
@@ -104,13 +119,13 @@ impl Drop for Attempt {
         let endpoint = Rc::clone(in_flight.endpoint());
         // Whoever hears the result should see the endpoint without this attempt.
         drop(in_flight);
-        let now = self.clock.now();
+        let now = self.now();
         let result = AttemptResult {
             endpoint: endpoint.endpoint.id,
             outcome: self.outcome,
             status: self.status,
             connect_us: self.connect_us,
-            first_byte_us: self.first_byte_us,
+            first_byte_us: self.answered.map_or(0, |answered| self.since(answered).max(1)),
             total_us: self.since(now),
         };
         endpoint.endpoint.live.record(&result);

@@ -197,8 +197,7 @@ impl ResponseBody {
         if let Source::Http1(mut upstream) = source {
             // Most answers fit into one read: then the connection is free before the client has got anything.
             if let Some(whole) = upstream.take_whole() {
-                attempt.release(upstream);
-                attempt.finish(Outcome::Answered);
+                attempt.finish_whole(upstream);
                 return Self(Kind::Whole((!whole.is_empty()).then_some(whole), record));
             }
             source = match upstream.is_early() {

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderMap, HeaderValue, Response, StatusCode,
     header::{HOST, USER_AGENT},
     uri::PathAndQuery,
 };
@@ -173,9 +173,10 @@ async fn ask_http1(
             }
         };
         upstream.begin(head, RequestBody::Empty, None);
-        match poll_fn(|cx| upstream.poll_answer(cx, |_, _| {})).await {
-            Ok(response) => {
-                let (parts, ()) = response.into_parts();
+        let mut answer = Response::default();
+        match poll_fn(|cx| upstream.poll_answer(cx, &mut answer, |_, _| {})).await {
+            Ok(()) => {
+                let (parts, ()) = answer.into_parts();
                 read_on(upstream, endpoint, settings, clock).await;
                 return Some((parts.status, parts.headers));
             }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, future::poll_fn, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Uri, Version,
+    HeaderMap, HeaderValue, Method, Request, Response, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::PathAndQuery,
@@ -46,6 +46,9 @@ pub(crate) struct Inbound {
     pub(crate) expects_continue: bool,
     /// Of what the route is keyed by; 0 when it is not.
     pub(crate) hash: u64,
+    /// The head of what it is answered, from where that comes to where it is passed on: a head is large, and a future
+    /// that returned it to another one would move it each time.
+    pub(crate) answer: Response<()>,
     _held: Option<Held>,
 }
 
@@ -119,6 +122,7 @@ impl Inbound {
             websocket: None,
             expects_continue: false,
             hash: self.hash,
+            answer: Response::default(),
             _held: None,
         }
     }
@@ -182,6 +186,7 @@ pub(crate) fn admit(request: Request<ClientBody>, client: &ClientConnection) -> 
         websocket,
         expects_continue: hop.expects_continue,
         hash: 0,
+        answer: Response::default(),
         _held: held,
     }))
 }

@@ -176,10 +176,9 @@ impl<F: Future<Output = Response<ResponseBody>>> Future for Rest<F> {
             let response = rest.answered.take().expect("a future is not polled behind its end");
             return Poll::Ready(Ok(*response));
         };
+        let Some(route) = rest.changing else { return exchange.poll(cx).map(Ok) };
         let mut response = ready!(exchange.poll(cx));
-        if let Some(route) = rest.changing {
-            route.route.response_headers.apply(response.headers_mut());
-        }
+        route.route.response_headers.apply(response.headers_mut());
         Poll::Ready(Ok(response))
     }
 }

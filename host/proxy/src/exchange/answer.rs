@@ -1,6 +1,6 @@
 //! What becomes of an endpoint's answer: it is passed on, opens a tunnel, or is let go of.
 
-use std::rc::Rc;
+use std::{mem, rc::Rc};
 
 use bytes::Bytes;
 use http::{
@@ -11,7 +11,7 @@ use http::{
 use sluicegate_core::Outcome;
 use sluicegate_policy::Reply;
 
-use super::{Answer, bad_response};
+use super::bad_response;
 use crate::{
     attempt::Attempt,
     body::{ResponseBody, Source},
@@ -21,6 +21,7 @@ use crate::{
     headers,
     record::Record,
     reply::set_response_headers,
+    request::Inbound,
     tunnel::Tunnel,
     websocket::WebSocket,
 };
@@ -29,9 +30,9 @@ use crate::{
 pub(super) fn accept(
     endpoint: &WorkerEndpoint,
     attempt: &mut Attempt,
-    mut response: Response<()>,
+    response: &mut Response<()>,
     source: Source,
-) -> Result<Answer, Failure> {
+) -> Result<Source, Failure> {
     // What comes over HTTP/1.1 was cleaned as it came, but for a switch.
     if !matches!(source, Source::Http1(_)) {
         let protocol = response.headers().get(UPGRADE).cloned();
@@ -45,18 +46,18 @@ pub(super) fn accept(
     }
     attempt.answered(response.status());
     attempt.heard(response.headers());
-    Ok((response, source))
+    Ok(source)
 }
 
 /// Passes a response on to the client.
 pub(super) fn relay(
-    (response, source): Answer,
+    source: Source,
     attempt: Attempt,
     mut record: Record,
-    websocket: Option<Box<WebSocket>>,
+    inbound: &mut Inbound,
     said: Option<Box<Reply>>,
 ) -> Response<ResponseBody> {
-    let (mut parts, ()) = response.into_parts();
+    let (mut parts, ()) = mem::take(&mut inbound.answer).into_parts();
     set_response_headers(said, &mut parts.headers);
     record.answered(parts.status);
     record.settle(source.size_hint().exact(), &mut parts);
@@ -68,7 +69,7 @@ pub(super) fn relay(
         Source::Opened(stream) => (*stream, Bytes::new()),
         source => return Response::from_parts(parts, ResponseBody::relay(source, attempt, record)),
     };
-    open_tunnel(parts, endpoint, attempt, record, websocket)
+    open_tunnel(parts, endpoint, attempt, record, inbound.websocket.take())
 }
 
 /// Passes a response on that switches protocols: what comes behind it is the client's and the endpoint's own affair.
@@ -93,7 +94,7 @@ fn open_tunnel(
 /// Lets go of a response that is not passed on. Most errors are short: then their connection can be used again.
 #[cold]
 #[inline(never)]
-pub(super) fn discard((_, source): Answer, attempt: Attempt) {
+pub(super) fn discard(source: Source, attempt: Attempt) {
     if let Source::Http1(mut upstream) = source
         && upstream.take_whole().is_some()
     {

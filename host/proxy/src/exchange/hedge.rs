@@ -6,18 +6,21 @@
 
 use std::{
     future::{Future, poll_fn},
+    mem,
     pin::{Pin, pin},
     rc::Rc,
     task::Poll,
 };
 
+use http::Response;
 use sluicegate_core::Resource;
 use sluicegate_policy::{Draw, Hedge};
 use tokio::time::sleep;
 
-use super::{Answer, Retries, discard, send_in_time};
+use super::{Retries, discard, send_in_time};
 use crate::{
     attempt::Attempt,
+    body::Source,
     cluster::{Cluster, ClusterSettings},
     endpoint::WorkerEndpoint,
     failure::Failure,
@@ -34,12 +37,33 @@ pub(super) struct Try {
     pub(super) began: u64,
 }
 
+/// A response's head, and where its body comes from.
+type Answer = (Response<()>, Source);
+
 /// What an attempt came to.
 type Done = (Result<Answer, Failure>, Try);
 
 /// Makes the first attempt, and the second one if its time comes. What the attempt came to that counts, and whether it
-/// is the second one.
+/// is the second one. The head of its answer is in `inbound` then.
 pub(super) async fn race(
+    cluster: &Rc<Cluster>,
+    settings: &ClusterSettings,
+    record: &Record,
+    first: Try,
+    hedge: (Hedge, Draw),
+    retries: &mut Retries<'_>,
+    inbound: &mut Inbound,
+) -> (Result<Source, Failure>, Try, bool) {
+    let (sent, winner, is_second) = first_past(cluster, settings, record, first, hedge, retries, inbound).await;
+    let sent = sent.map(|(answer, source)| {
+        inbound.answer = answer;
+        source
+    });
+    (sent, winner, is_second)
+}
+
+/// The same, with the head beside the body.
+async fn first_past(
     cluster: &Rc<Cluster>,
     settings: &ClusterSettings,
     record: &Record,
@@ -89,7 +113,7 @@ type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
 async fn run(mut this: Try, settings: &ClusterSettings, record: &Record, inbound: &mut Inbound) -> Done {
     let Try { endpoint, attempt, began } = &mut this;
     let sent = send_in_time(endpoint, settings, record, attempt, *began, inbound).await;
-    (sent, this)
+    (sent.map(|source| (mem::take(&mut inbound.answer), source)), this)
 }
 
 /// Waits for the first attempt, for as long as it may take before there is a second one.
@@ -154,7 +178,7 @@ fn is_good(sent: &Result<Answer, Failure>) -> bool {
 /// Lets go of an attempt that came to nothing.
 fn finish((sent, this): Done) {
     match sent {
-        Ok(answer) => discard(answer, this.attempt),
+        Ok((_, source)) => discard(source, this.attempt),
         Err(failure) => this.attempt.finish(failure.outcome()),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::{future::poll_fn, mem, task::Poll};
 
-use http::{HeaderMap, Response, StatusCode, header::UPGRADE};
+use http::{HeaderMap, StatusCode, header::UPGRADE};
 use sluicegate_policy::RequestHeaders;
 
-use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of, no_answer};
+use super::{CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of, no_answer};
 use crate::{
     attempt::Attempt,
     body::{RequestBody, Source},
@@ -31,7 +31,7 @@ pub(super) async fn send(
     attempt: &mut Attempt,
     began: u64,
     inbound: &mut Inbound,
-) -> Result<Answer, Failure> {
+) -> Result<Source, Failure> {
     let clock = record.client.worker.clock;
     let (mut now, mut must_be_fresh) = (began, false);
     loop {
@@ -55,22 +55,23 @@ pub(super) async fn send(
         let body = mem::replace(&mut inbound.body, RequestBody::Empty);
         let hold = inbound.expects_continue.then(|| CONTINUE_WAIT.min(settings.response_timeout / 2));
         upstream.begin(&inbound.head.parts, body, hold);
-        let answer = poll_fn(|cx| {
-            let answer = upstream.poll_answer(cx, |status, headers| record.inform(status, headers));
-            match answer {
+        let answered = poll_fn(|cx| {
+            let answered =
+                upstream.poll_answer(cx, &mut inbound.answer, |status, headers| record.inform(status, headers));
+            match answered {
                 Poll::Ready(result) => Poll::Ready(Some(result)),
                 Poll::Pending => deadline.poll(cx).map(|()| None),
             }
         })
         .await;
-        match answer {
-            Some(Ok(response)) => {
-                let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        match answered {
+            Some(Ok(())) => {
+                let is_switch = inbound.answer.status() == StatusCode::SWITCHING_PROTOCOLS;
                 if is_switch || inbound.websocket.is_some() {
-                    check_switch(endpoint, inbound, &response)?;
+                    check_switch(endpoint, inbound)?;
                 }
                 let source = if is_switch { Source::Switched(upstream) } else { Source::Http1(upstream) };
-                return accept(endpoint, attempt, response, source);
+                return accept(endpoint, attempt, &mut inbound.answer, source);
             }
             Some(Err(_)) if let Some(upload) = deadline.upload.filter(|upload| upload.broke.get()) => {
                 return Err(client_body(record, &upload));
@@ -87,7 +88,8 @@ pub(super) async fn send(
 /// Whether an endpoint may switch protocols, or not switch them, as it does.
 #[cold]
 #[inline(never)]
-fn check_switch(endpoint: &WorkerEndpoint, inbound: &Inbound, response: &Response<()>) -> Result<(), Failure> {
+fn check_switch(endpoint: &WorkerEndpoint, inbound: &Inbound) -> Result<(), Failure> {
+    let response = &inbound.answer;
     let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if let Some(websocket) = &inbound.websocket
         && (is_switch && !websocket.is_accepted(response.headers()) || response.status().is_success())

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, mem, task::Poll};
 
-use super::{Answer, CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of, no_answer};
+use super::{CONTINUE_WAIT, Deadline, accept, bad_response, client_body, name_of, no_answer};
 use crate::{
     attempt::Attempt,
     body::{RequestBody, Source},
@@ -35,7 +35,7 @@ pub(super) async fn send(
     attempt: &mut Attempt,
     began: u64,
     inbound: &mut Inbound,
-) -> Result<Answer, Failure> {
+) -> Result<Source, Failure> {
     let is_websocket = websocket::is_asked_for(inbound);
     if is_websocket && inbound.websocket.is_none() {
         websocket::check(&inbound.head.parts)?;
@@ -65,10 +65,14 @@ pub(super) async fn send(
         let hold = inbound.expects_continue.then(|| CONTINUE_WAIT.min(settings.response_timeout / 2));
         let (source, is_unsent) = match Call::begin(place, head, body, hold, is_websocket) {
             Ok(mut call) => match answer(&mut call, record, &mut deadline).await {
-                Some(Ok(response)) if is_websocket && response.status().is_success() => {
-                    return open(endpoint, attempt, inbound, response, call);
+                Some(Ok(response)) => {
+                    let is_opened = is_websocket && response.status().is_success();
+                    inbound.answer = response;
+                    return match is_opened {
+                        true => open(endpoint, attempt, inbound, call),
+                        false => accept(endpoint, attempt, &mut inbound.answer, Source::Http2(Box::new(call))),
+                    };
                 }
-                Some(Ok(response)) => return accept(endpoint, attempt, response, Source::Http2(Box::new(call))),
                 Some(Err(_)) if let Some(upload) = deadline.upload.filter(|upload| upload.broke.get()) => {
                     return Err(client_body(record, &upload));
                 }
@@ -107,19 +111,18 @@ async fn answer(call: &mut Call, record: &Record, deadline: &mut Deadline<'_>) -
 fn open(
     endpoint: &WorkerEndpoint,
     attempt: &mut Attempt,
-    inbound: &Inbound,
-    response: Response<()>,
+    inbound: &mut Inbound,
     call: Call,
-) -> Result<Answer, Failure> {
+) -> Result<Source, Failure> {
     let opened = call.into_stream().ok_or_else(|| bad_response(endpoint, "success without a WebSocket".into()))?;
     let opened = EndpointStream::Stream { io: Box::new(opened.0), _place: opened.1 };
-    let source = Source::Opened(Box::new(opened));
-    let (mut answer, source) = accept(endpoint, attempt, response, source)?;
+    let answer = &mut inbound.answer;
+    let source = accept(endpoint, attempt, answer, Source::Opened(Box::new(opened)))?;
     if inbound.websocket.is_none() {
-        websocket::switch(&inbound.head.parts.headers, &mut answer);
+        websocket::switch(&inbound.head.parts.headers, answer);
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    Ok((answer, source))
+    Ok(source)
 }
 
 /// What an endpoint did nothing for (RFC 9113, sections 6.8 and 8.7).

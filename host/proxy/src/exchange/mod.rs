@@ -64,9 +64,6 @@ pub(crate) use http2::to_http2;
 /// never says it (RFC 9110, section 10.1.1). As curl.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
-/// A response's head, and where its body comes from.
-type Answer = (Response<()>, Source);
-
 /// Gets an answer for a request from one of the cluster's endpoints, or says why there is none.
 pub(crate) fn exchange(
     cluster: Rc<Cluster>,
@@ -112,15 +109,15 @@ pub(crate) fn exchange(
                     }
                 };
                 match sent {
-                    Ok(answer) => {
+                    Ok(source) => {
                         // Said in the head when there is nothing else ("Trailers-Only").
-                        if let Some(failed) = record.grpc_failed(answer.0.headers()) {
+                        if let Some(failed) = record.grpc_failed(inbound.answer.headers()) {
                             turn.attempt.counts_as(failed);
                         }
-                        match retries.after_response(&answer.0, &turn.endpoint, &mut inbound, &record) {
-                            None => return relay(answer, turn.attempt, record, inbound.websocket.take(), said),
+                        match retries.after_response(&turn.endpoint, &mut inbound, &record) {
+                            None => return relay(source, turn.attempt, record, &mut inbound, said),
                             Some(wait) => {
-                                discard(answer, turn.attempt);
+                                discard(source, turn.attempt);
                                 Ok(wait)
                             }
                         }
@@ -221,7 +218,8 @@ fn reject(mut picked: Picked, mut record: Record) -> Response<ResponseBody> {
     response
 }
 
-/// Sends a request to an endpoint, within the attempt's own time and the request's.
+/// Sends a request to an endpoint, within the attempt's own time and the request's. The answer's head is in `inbound` then;
+/// what comes back is where its body comes from.
 fn send_in_time<'a>(
     endpoint: &'a WorkerEndpoint,
     settings: &'a ClusterSettings,
@@ -229,7 +227,7 @@ fn send_in_time<'a>(
     attempt: &'a mut Attempt,
     began: u64,
     inbound: &'a mut Inbound,
-) -> impl Future<Output = Result<Answer, Failure>> {
+) -> impl Future<Output = Result<Source, Failure>> {
     async move {
         let of_attempt = settings.attempt_timeout.map_or(u64::MAX, |timeout| began.saturating_add(nanos(timeout)));
         let mut sending = pin!(send(endpoint, settings, record, attempt, began, inbound));
@@ -258,7 +256,7 @@ fn send<'a>(
     attempt: &'a mut Attempt,
     began: u64,
     inbound: &'a mut Inbound,
-) -> impl Future<Output = Result<Answer, Failure>> {
+) -> impl Future<Output = Result<Source, Failure>> {
     async move {
         loop {
             let sent = match settings.protocol {

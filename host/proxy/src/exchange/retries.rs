@@ -67,29 +67,28 @@ impl<'a> Retries<'a> {
     }
 
     /// After what time another attempt follows this response. None does if it is to be passed on.
-    pub(super) fn after_response<B>(
+    pub(super) fn after_response(
         &mut self,
-        response: &Response<B>,
         endpoint: &WorkerEndpoint,
         inbound: &mut Inbound,
         record: &Record,
     ) -> Option<Duration> {
         self.attempts += 1;
-        let condition = self.condition(response)?;
-        self.after_condition(condition, response, endpoint, inbound, record)
+        let condition = self.condition(&inbound.answer)?;
+        self.after_condition(condition, endpoint, inbound, record)
     }
 
     #[cold]
     #[inline(never)]
-    fn after_condition<B>(
+    fn after_condition(
         &mut self,
         condition: RetryCondition,
-        response: &Response<B>,
         endpoint: &WorkerEndpoint,
         inbound: &mut Inbound,
         record: &Record,
     ) -> Option<Duration> {
-        let asked = asked_wait(response.headers()).filter(|asked| *asked <= self.settings.retry.backoff.max_ns)?;
+        let asked =
+            asked_wait(inbound.answer.headers()).filter(|asked| *asked <= self.settings.retry.backoff.max_ns)?;
         if !self.may_follow(condition, endpoint, inbound) {
             return None;
         }
@@ -125,7 +124,7 @@ impl<'a> Retries<'a> {
     }
 
     /// What of this response it may be tried again after.
-    fn condition<B>(&self, response: &Response<B>) -> Option<RetryCondition> {
+    fn condition(&self, response: &Response<()>) -> Option<RetryCondition> {
         let status = response.status().as_u16();
         if status >= 400 {
             return Some(RetryCondition::Status(status));

@@ -157,17 +157,18 @@ impl Upstream {
         self.sending.abandon()
     }
 
-    /// Sends the request, and waits for the answer's head. `inform` gets what the endpoint says before that, but for
-    /// "100 Continue".
+    /// Sends the request, and waits for the answer's head, which it puts into `answer`. `inform` gets what the endpoint says
+    /// before that, but for "100 Continue".
     pub(crate) fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
+        answer: &mut Response<()>,
         mut inform: impl FnMut(StatusCode, &HeaderMap),
-    ) -> Poll<Result<Response<()>, Broken>> {
+    ) -> Poll<Result<(), Broken>> {
         loop {
-            match self.take_head(&mut inform) {
-                Ok(Some(response)) => return Poll::Ready(Ok(response)),
-                Ok(None) => {}
+            match self.take_head(answer, &mut inform) {
+                Ok(true) => return Poll::Ready(Ok(())),
+                Ok(false) => {}
                 Err(bad) => return Poll::Ready(Err(Broken::Bad(bad))),
             }
             if let Poll::Ready(Err(error)) = self.sending.poll(&mut self.io, cx) {
@@ -184,10 +185,12 @@ impl Upstream {
         }
     }
 
+    /// Whether the answer's head is here.
     fn take_head(
         &mut self,
+        answer: &mut Response<()>,
         inform: &mut impl FnMut(StatusCode, &HeaderMap),
-    ) -> Result<Option<Response<()>>, BadAnswer> {
+    ) -> Result<bool, BadAnswer> {
         let mut known = self.known.borrow_mut();
         while let Some(head) = receiving::take_head(&mut self.input, &mut self.seen, &mut known)? {
             let is_interim = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
@@ -202,12 +205,11 @@ impl Upstream {
             } else {
                 self.awaits_head = false;
                 (self.receiving, self.keeps_alive) = receiving::follows(&head, &self.method)?;
-                let mut response = Response::new(());
-                (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
-                return Ok(Some(response));
+                (*answer.status_mut(), *answer.headers_mut()) = (head.status, head.headers);
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Whether the answer has come before all of the request has gone out.
