@@ -15,6 +15,7 @@ use crate::{
     failure::Failure,
     io::Stream,
     load::{Opened, place},
+    socket::Tcp,
 };
 
 /// What is spoken to a cluster's endpoints.
@@ -107,10 +108,10 @@ async fn open(
     if let Some(version) = settings.proxy_protocol {
         stream.write_all(&version.header(ends)).await?;
     }
-    let Some(tls) = &settings.tls else { return Ok(Stream::Plain(stream)) };
+    let Some(tls) = &settings.tls else { return Ok(Stream::Plain(Tcp::new(stream))) };
     let address = || ServerName::IpAddress(endpoint.spec.address.ip().into());
     let name = tls.server_name.clone().unwrap_or_else(address);
-    let stream = TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await?;
+    let stream = TlsConnector::from(Arc::clone(&tls.config)).connect(name, Tcp::new(stream)).await?;
     if settings.protocol == UpstreamProtocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err(io::Error::other("it does not agree to HTTP/2"));
     }

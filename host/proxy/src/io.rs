@@ -3,7 +3,6 @@
 use std::{
     cell::{Cell, RefCell},
     io::{self, IoSlice, Write as _},
-    net::Shutdown,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
@@ -11,23 +10,15 @@ use std::{
 
 use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use rustix::{
-    io::Errno,
-    net::{RecvFlags, SendFlags},
-};
 use sluicegate_wire::framing::Phase;
-use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
-use crate::{connection::Refused, headers};
-
-/// Up to this many bytes are copied together and sent with one plain `write`: for a head and a small body that
-/// costs the kernel a tenth less than `writev`. More than that is not worth copying.
-const FLATTEN: usize = 8 * 1024;
+use crate::{
+    connection::Refused,
+    headers,
+    socket::{SMALL, Tcp},
+};
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -98,64 +89,18 @@ impl Traffic {
 /// What bytes go over.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Plain(TcpStream),
+    Plain(Tcp),
     // In a box: it is several times as large as a plain one, and so would be every connection.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 impl Stream {
-    fn tcp(&self) -> &TcpStream {
+    fn tcp(&self) -> &Tcp {
         match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
         }
     }
-}
-
-// System calls are made without the C library, where each is a place at which a thread may be cancelled: two locked
-// instructions for what nobody does.
-
-/// Sends what there is room for. None if that is nothing: whoever wants to hear when there is asks the runtime. It is not
-/// asked before, because there nearly always is.
-fn send_at_once(tcp: &TcpStream, bytes: &[u8]) -> Option<io::Result<usize>> {
-    match rustix::net::send(tcp, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-        Err(Errno::AGAIN | Errno::INTR) => None,
-        sent => Some(sent.map_err(Into::into)),
-    }
-}
-
-/// Reads what there is; nothing is the end.
-fn poll_receive(tcp: &TcpStream, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-    loop {
-        ready!(tcp.poll_read_ready(cx))?;
-        let mut received = None;
-        let tried = tcp.try_io(Interest::READABLE, || {
-            let count = receive(tcp, buffer)?;
-            received = Some(count);
-            // Less than there was room for was all that there is: the runtime is to wait for more, which would otherwise take
-            // another system call to find out.
-            if count > 0 && buffer.remaining() > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
-        match tried {
-            _ if received.is_some() => return Poll::Ready(Ok(())),
-            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return Poll::Ready(Err(error));
-            }
-            _ => {}
-        }
-    }
-}
-
-#[allow(unsafe_code)] // A buffer that is not initialised can't be read into otherwise.
-fn receive(tcp: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
-    // SAFETY: nothing is written to it but by the system call.
-    let free = unsafe { buffer.unfilled_mut() };
-    let ((received, _), _) = rustix::net::recv(tcp, free, RecvFlags::DONTWAIT)?;
-    let count = received.len();
-    // SAFETY: the system call has written that much.
-    unsafe { buffer.assume_init(count) };
-    buffer.advance(count);
-    Ok(count)
 }
 
 /// Calls a method of whichever stream it is.
@@ -185,10 +130,7 @@ impl Io {
 impl Io {
     /// Reads what there is; nothing is the end.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(match &mut self.stream {
-            Stream::Plain(tcp) => poll_receive(tcp, cx, buffer),
-            Stream::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buffer),
-        })?;
+        ready!(either!(&mut self.stream, poll_read(cx, buffer)))?;
         if !buffer.filled().is_empty() {
             self.traffic.received.set(true);
         }
@@ -204,7 +146,7 @@ impl Io {
     pub(crate) fn is_broken(&self, cx: &mut Context<'_>) -> bool {
         let Stream::Plain(tcp) = &self.stream else { return false };
         // A system call only when the kernel has said something.
-        match tcp.poll_peek(cx, &mut ReadBuf::new(&mut [0])) {
+        match tcp.stream().poll_peek(cx, &mut ReadBuf::new(&mut [0])) {
             Poll::Ready(Ok(count)) => {
                 self.traffic.has_ended.set(count == 0);
                 false
@@ -216,26 +158,31 @@ impl Io {
 
     /// Ready when there is something to be read, or the end.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.tcp().poll_read_ready(cx)
+        self.stream.tcp().stream().poll_read_ready(cx)
     }
 
     /// Ends it in both directions. What is here already can still be read.
     pub(crate) fn break_off(&self) {
-        // That it has ended already is as good.
-        let _ = SockRef::from(self.stream.tcp()).shutdown(Shutdown::Both);
+        self.stream.tcp().break_off();
+    }
+
+    /// How many bytes have gone out so far, as they are on their way: with TLS, they are more than were written.
+    pub(crate) fn sent(&self) -> u64 {
+        self.stream.tcp().sent()
+    }
+
+    /// The same. What was written, but has not gone out, never will.
+    pub(crate) fn stop_sending(&self) -> u64 {
+        self.stream.tcp().stop_sending()
     }
 
     /// Whether nothing is there to be read: neither bytes nor the end.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        let mut byte = [0];
         match &mut self.stream {
-            // Without a system call, as long as the kernel has said nothing.
-            Stream::Plain(tcp) => {
-                matches!(tcp.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            }
+            Stream::Plain(tcp) => tcp.is_quiet(),
             // What came may be meant for the TLS itself, such as a ticket for the next session.
             Stream::Tls(_) => {
-                self.poll_fill(&mut Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut byte)).is_pending()
+                self.poll_fill(&mut Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut [0])).is_pending()
             }
         }
     }
@@ -245,7 +192,7 @@ impl Drop for Io {
     fn drop(&mut self) {
         if self.traffic.reset.get() {
             // Should it fail, the stream ends as any other: nothing better can be done.
-            let _ = self.stream.tcp().set_zero_linger();
+            let _ = self.stream.tcp().stream().set_zero_linger();
         }
     }
 }
@@ -269,11 +216,7 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = match &self.stream {
-            Stream::Plain(tcp) if !self.traffic.is_blocked.get() => send_at_once(tcp, bytes).map(Poll::Ready),
-            _ => None,
-        };
-        let written = written.unwrap_or_else(|| either!(&mut self.stream, poll_write(cx, bytes)));
+        let written = either!(&mut self.stream, poll_write(cx, bytes));
         self.traffic.wrote(&written);
         written
     }
@@ -286,7 +229,8 @@ impl Write for Io {
         if let [only] = slices {
             return Write::poll_write(self, cx, only);
         }
-        if slices.iter().map(|slice| slice.len()).sum::<usize>() > FLATTEN {
+        // TLS would make a record of each slice.
+        if self.is_plain() || slices.iter().map(|slice| slice.len()).sum::<usize>() > SMALL {
             let written = either!(&mut self.stream, poll_write_vectored(cx, slices));
             self.traffic.wrote(&written);
             return written;

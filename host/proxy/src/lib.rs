@@ -40,6 +40,7 @@ mod request;
 mod respond;
 mod retry;
 mod route;
+mod socket;
 mod sockets;
 mod stream;
 mod timer;

@@ -12,6 +12,7 @@ use crate::{
     handle::{Command, ControlError, WorkerHandle},
     limits::{Admissions, ClientLimits},
     listener::ListenerSettings,
+    socket,
     sockets::{OpenSocket, WorkerSockets, open_all},
     worker::{DRAIN_GRACE, Worker},
 };
@@ -188,7 +189,8 @@ fn spawn(
     let (commands, inbox) = mpsc::unbounded_channel();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
-        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        let mut builder = Builder::new_current_thread();
+        match builder.enable_all().on_thread_park(socket::end_turn).build_local(LocalOptions::default()) {
             Ok(runtime) => {
                 // Nobody hears it only if the spawning thread is gone, and then the commands end, too.
                 let _ = ready.send(Ok(()));

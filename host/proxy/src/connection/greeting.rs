@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use http::HeaderValue;
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{identity, io::Stream, listener::Listener};
+use crate::{identity, io::Stream, listener::Listener, socket::Tcp};
 
 /// What a client that speaks HTTP/2 without having asked begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -40,9 +40,9 @@ pub(super) async fn greet(
     }
     let Some(tls) = listener.tls() else {
         let is_http2 = listener.settings.http2 && starts_with_preface(&stream).await;
-        return Some((Stream::Plain(stream), Greeting { is_http2, origin, ..Greeting::default() }));
+        return Some((Stream::Plain(Tcp::new(stream)), Greeting { is_http2, origin, ..Greeting::default() }));
     };
-    match tls.accept(stream).await {
+    match tls.accept(Tcp::new(stream)).await {
         Ok(stream) => {
             let session = stream.get_ref().1;
             let is_http2 = session.alpn_protocol() == Some(b"h2");

@@ -34,6 +34,7 @@ use crate::{
     request::{Inbound, admit},
     respond::{answer, respond},
     route::{Step, WorkerRoute},
+    socket::Tcp,
     timer::LazyTimer,
     worker::Worker,
 };
@@ -51,7 +52,7 @@ pub(crate) async fn run(
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let (stream, mut greeting) = if listener.is_plain() {
-        (Stream::Plain(stream), Greeting::default())
+        (Stream::Plain(Tcp::new(stream)), Greeting::default())
     } else {
         match timeout(worker.limits.handshake_timeout, rare(greet(&listener, stream, address))).await {
             Ok(Some(greeted)) => greeted,

@@ -122,7 +122,7 @@ fn recover(
         Broken::Bad(bad) => return Err(bad_response(endpoint, bad.to_string())),
         Broken::Closed(source) => source,
     };
-    let (has_begun, has_answered) = upstream.progress();
+    let (has_begun, has_answered) = upstream.give_up();
     if let Some(body) = upstream.take_body() {
         inbound.body = body;
     }

@@ -75,6 +75,8 @@ pub(crate) struct Upstream {
     awaits_head: bool,
     /// Whether the connection is good for another request after this answer.
     keeps_alive: bool,
+    /// How much had gone out when the request was begun.
+    sent_before: u64,
     /// How often the endpoint has said something before its answer.
     informed: u32,
     /// Whether anything came since the request was begun.
@@ -121,6 +123,7 @@ impl Upstream {
             receiving: Receiving::None,
             method: Method::GET,
             awaits_head: false,
+            sent_before: 0,
             informed: 0,
             keeps_alive: true,
             has_answered: false,
@@ -142,14 +145,15 @@ impl Upstream {
     /// endpoint wants it.
     pub(crate) fn begin(&mut self, head: &RequestParts, body: RequestBody, hold: Option<Duration>) {
         self.sending.begin(head, body, hold);
+        self.sent_before = self.io.sent();
         self.method.clone_from(&head.method);
         (self.awaits_head, self.has_answered) = (true, false);
         self.informed = 0;
     }
 
-    /// Whether any of the request has gone out, and whether anything has come back.
-    pub(crate) fn progress(&self) -> (bool, bool) {
-        (self.sending.has_begun, self.has_answered)
+    /// Whether any of the request has gone out, and whether anything has come back. What has not gone out never will.
+    pub(crate) fn give_up(&self) -> (bool, bool) {
+        (self.io.stop_sending() > self.sent_before, self.has_answered)
     }
 
     /// Takes the body back that was given to `begin`, if it has not come to its end.

@@ -49,8 +49,6 @@ pub(super) struct Sending {
     announced: Vec<HeaderName>,
     /// Until the endpoint asks for the body, or this is over, the body waits.
     hold: Option<Pin<Box<Sleep>>>,
-    /// Whether any of the request has gone out.
-    pub(super) has_begun: bool,
     /// Whether some of what was written may still be with TLS.
     is_held_up: bool,
     /// Whether small pieces have come that wait for more of them, and how often they have waited.
@@ -74,7 +72,7 @@ impl Sending {
         self.lines.clear();
         self.lines.shrink_to(KEPT);
         self.written = 0;
-        (self.has_begun, self.is_held_up, self.broken) = (false, false, None);
+        (self.is_held_up, self.broken) = (false, None);
         (self.gathers, self.turns) = (false, 0);
         let said = encode(head, &mut self.lines);
         self.framing = said.length().map_or(Framing::Chunked, Framing::Sized);
@@ -313,7 +311,7 @@ impl Sending {
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            (self.has_begun, self.is_held_up, self.turns) = (true, true, 0);
+            (self.is_held_up, self.turns) = (true, 0);
             let from_lines = count.min(lines.len());
             let from_piece = (count - from_lines).min(self.piece.len());
             self.written += from_lines;
