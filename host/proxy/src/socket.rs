@@ -35,11 +35,11 @@ use tokio::{
 pub(crate) const SMALL: usize = 8 * 1024;
 
 /// With so many writes a turn is a busy one: what is written from there on waits for its end, and so does what is written in
-/// the next.
-const BUSY: usize = 8;
+/// the next. A worker at half of its load has turns of ten now and then: if they were busy ones, they would be its p99.
+const BUSY: usize = 24;
 
 /// After so many reads and writes a turn takes long, and what was written first goes out.
-const LONG: usize = 32;
+const LONG: usize = 64;
 
 /// So much may wait for a turn's end.
 const FULL: usize = 64 * 1024;
