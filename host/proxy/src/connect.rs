@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     io::Stream,
     load::{Opened, place},
-    socket::Tcp,
+    tcp::Tcp,
 };
 
 /// What is spoken to a cluster's endpoints.

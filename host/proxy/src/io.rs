@@ -17,7 +17,7 @@ use tokio_rustls::TlsStream;
 use crate::{
     connection::Refused,
     headers,
-    socket::{SMALL, Tcp},
+    tcp::{SMALL, Tcp},
 };
 
 thread_local! {

@@ -12,8 +12,8 @@ use crate::{
     handle::{Command, ControlError, WorkerHandle},
     limits::{Admissions, ClientLimits},
     listener::ListenerSettings,
-    socket,
     sockets::{OpenSocket, WorkerSockets, open_all},
+    tcp,
     worker::{DRAIN_GRACE, Worker},
 };
 
@@ -190,7 +190,7 @@ fn spawn(
     let (ready, is_ready) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
         let mut builder = Builder::new_current_thread();
-        match builder.enable_all().on_thread_park(socket::end_turn).build_local(LocalOptions::default()) {
+        match builder.enable_all().on_thread_park(tcp::end_turn).build_local(LocalOptions::default()) {
             Ok(runtime) => {
                 // Nobody hears it only if the spawning thread is gone, and then the commands end, too.
                 let _ = ready.send(Ok(()));

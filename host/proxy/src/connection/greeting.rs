@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use http::HeaderValue;
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{identity, io::Stream, listener::Listener, socket::Tcp};
+use crate::{identity, io::Stream, listener::Listener, tcp::Tcp};
 
 /// What a client that speaks HTTP/2 without having asked begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

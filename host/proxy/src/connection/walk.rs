@@ -34,7 +34,7 @@ use crate::{
     request::{Inbound, admit},
     respond::{answer, respond},
     route::{Step, WorkerRoute},
-    socket::Tcp,
+    tcp::Tcp,
     timer::LazyTimer,
     worker::Worker,
 };
