@@ -64,38 +64,45 @@ struct Outbox {
 }
 
 impl Outbox {
-    /// Whether nothing more should wait: the turn takes long.
-    fn step(&mut self) -> bool {
-        self.steps += usize::from(!self.pieces.is_empty());
-        self.steps >= LONG || self.bytes.len() >= FULL
+    /// Whether what is written now waits for the turn's end.
+    fn is_busy(&self) -> bool {
+        self.was_busy || self.written >= BUSY
+    }
+
+    /// After each read and write: sends what waits if nothing more should, as the turn takes long.
+    fn step(&mut self) {
+        if self.pieces.is_empty() {
+            return;
+        }
+        self.steps += 1;
+        if self.steps >= LONG || self.bytes.len() >= FULL {
+            self.flush();
+        }
+    }
+
+    /// Sends what waits.
+    fn flush(&mut self) {
+        let mut start = 0;
+        for (socket, end) in self.pieces.drain(..) {
+            socket.is_queued.set(false);
+            socket.send(&self.bytes[start..end]);
+            start = end;
+        }
+        self.bytes.clear();
+        self.steps = 0;
     }
 }
 
 /// To be called at the end of a turn, which is when nothing is ready that has not been served.
 pub(crate) fn end_turn() {
-    flush();
-    OUTBOX.with_borrow_mut(|outbox| match mem::take(&mut outbox.written) {
-        // Nothing is known of the next.
-        0 => {}
-        written => outbox.was_busy = written >= BUSY,
+    OUTBOX.with_borrow_mut(|outbox| {
+        outbox.flush();
+        match mem::take(&mut outbox.written) {
+            // Nothing is known of the next.
+            0 => {}
+            written => outbox.was_busy = written >= BUSY,
+        }
     });
-}
-
-/// Sends what waits.
-fn flush() {
-    let take = |outbox: &mut Outbox| {
-        outbox.steps = 0;
-        (mem::take(&mut outbox.bytes), mem::take(&mut outbox.pieces))
-    };
-    let (mut bytes, mut pieces) = OUTBOX.with_borrow_mut(take);
-    let mut start = 0;
-    for (socket, end) in pieces.drain(..) {
-        socket.send(&bytes[start..end]);
-        start = end;
-    }
-    bytes.clear();
-    // For what is written next.
-    OUTBOX.with_borrow_mut(|outbox| (outbox.bytes, outbox.pieces) = (bytes, pieces));
 }
 
 /// A connection. When it goes, what was written is sent as far as there is room for it; a shutdown waits for all of it.
@@ -175,13 +182,12 @@ impl Socket {
     /// Sends what of it is in the outbox, and with it all else that is.
     fn flush(&self) {
         if self.is_queued.get() {
-            flush();
+            OUTBOX.with_borrow_mut(Outbox::flush);
         }
     }
 
     /// Sends a piece, as far as there is room for it now. A task sends the rest.
     fn send(self: &Rc<Self>, piece: &[u8]) {
-        self.is_queued.set(false);
         if self.broken.get().is_some() {
             return;
         }
@@ -249,19 +255,20 @@ impl Socket {
         Poll::Pending
     }
 
-    /// Takes a write of that many bytes, for the end of a busy turn.
-    fn queue<'a>(self: &Rc<Self>, length: usize, slices: impl IntoIterator<Item = &'a [u8]>) -> usize {
-        let goes_out = OUTBOX.with_borrow_mut(|outbox| {
+    /// Takes a write of that many bytes, which waits for the end of a busy turn.
+    fn write<'a>(self: &Rc<Self>, length: usize, slices: impl IntoIterator<Item = &'a [u8]>) -> usize {
+        OUTBOX.with_borrow_mut(|outbox| {
             slices.into_iter().for_each(|slice| outbox.bytes.extend_from_slice(slice));
-            outbox.pieces.push((Rc::clone(self), outbox.bytes.len()));
             outbox.written += 1;
-            let waits = outbox.was_busy || outbox.written >= BUSY;
-            outbox.step() || !waits
+            if !outbox.is_busy() {
+                self.send(&outbox.bytes);
+                outbox.bytes.clear();
+                return;
+            }
+            self.is_queued.set(true);
+            outbox.pieces.push((Rc::clone(self), outbox.bytes.len()));
+            outbox.step();
         });
-        self.is_queued.set(true);
-        if goes_out {
-            flush();
-        }
         length
     }
 
@@ -311,9 +318,7 @@ impl AsyncRead for Tcp {
                 // take another system call to find out.
                 if count > 0 && buffer.remaining() > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
             });
-            if OUTBOX.with_borrow_mut(Outbox::step) {
-                flush();
-            }
+            OUTBOX.with_borrow_mut(Outbox::step);
             match tried {
                 _ if received.is_some() => return Poll::Ready(Ok(())),
                 Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
@@ -332,7 +337,7 @@ impl AsyncWrite for Tcp {
             return socket.poll_large(cx, |tcp| tcp.try_write(bytes));
         }
         ready!(socket.poll_rest(cx))?;
-        Poll::Ready(Ok(socket.queue(bytes.len(), [bytes])))
+        Poll::Ready(Ok(socket.write(bytes.len(), [bytes])))
     }
 
     fn poll_write_vectored(
@@ -346,7 +351,7 @@ impl AsyncWrite for Tcp {
             return socket.poll_large(cx, |tcp| tcp.try_write_vectored(slices));
         }
         ready!(socket.poll_rest(cx))?;
-        Poll::Ready(Ok(socket.queue(length, slices.iter().map(|slice| &**slice))))
+        Poll::Ready(Ok(socket.write(length, slices.iter().map(|slice| &**slice))))
     }
 
     fn is_write_vectored(&self) -> bool {
